@@ -10,7 +10,7 @@ ARGS   ?=
 EXTRAS ?= cpu
 
 .PHONY: setup setup-fast setup-dev run demo test test-fast test-long test-pythons coverage lint docs samples screenshots bench \
-        bench-index bench-baseline bench-ocr bench-growth bench-ui bench-ui-large bench-cli bench-quality bench-model bench-gemma bench-train bench-eval bench-media bench-hostile bench-workers bench-scale bench-postgresql bench-serving bench-speech clean
+        bench-index bench-baseline bench-ocr bench-growth bench-ui bench-ui-large bench-ui-start bench-cli bench-quality bench-model bench-gemma bench-train bench-eval bench-media bench-hostile bench-workers bench-scale bench-postgresql bench-serving bench-speech clean
 
 # The default install: no torch, no GPU, no account, no model hub.
 setup: $(VENV)/.setup
@@ -97,7 +97,7 @@ screenshots: samples
 	$(BIN)/python -m tests.browser.screenshots
 
 bench: bench-index bench-ui bench-quality bench-model bench-train bench-eval
-bench-index bench-baseline bench-ocr bench-growth bench-ui bench-ui-large bench-cli bench-quality bench-model bench-gemma bench-train bench-eval bench-media bench-hostile bench-workers bench-scale bench-postgresql bench-serving bench-speech: setup-dev
+bench-index bench-baseline bench-ocr bench-growth bench-ui bench-ui-large bench-ui-start bench-cli bench-quality bench-model bench-gemma bench-train bench-eval bench-media bench-hostile bench-workers bench-scale bench-postgresql bench-serving bench-speech: setup-dev
 	$(BIN)/python -m tests.bench.$(subst -,_,$(@:bench-%=%))
 bench-model: bench-gemma
 

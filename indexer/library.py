@@ -701,9 +701,12 @@ class Library:
         return self.catalogue.transcripts.cues(digest) if digest is not None else []
 
     def speech_state(self, file_id: int) -> str:
-        """Where the cues of a video come from, as `Heard.state` has it: "pending" while some are still to come."""
+        """Where the cues of a video come from (`Transcripts.state`): "pending" while some are still to come."""
         digest = self.catalogue.files.content_of(file_id)
-        return self.catalogue.transcripts.state(digest) if digest is not None else "none"
+        if digest is not None:
+            return self.catalogue.transcripts.state(digest)
+        file = self.catalogue.files.get(file_id)
+        return "unreadable" if file is not None and file.failed else "unread"
 
     def untranscribed_count(self) -> int:
         """The number of videos that wait to be transcribed."""

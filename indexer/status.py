@@ -10,11 +10,12 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from data.media.confinement import layers
 from indexer.active_models import ActiveModels
@@ -26,6 +27,8 @@ from indexer.pipeline.run import Indexer
 from indexer.pipeline.time_left import TimeLeft
 from indexer.search.open import Engines
 from indexer.types import KINDS, OtherModel, Status, WorkerStatus, WorkLeft
+
+T = TypeVar("T")
 
 
 class StatusReporter:
@@ -44,6 +47,7 @@ class StatusReporter:
         self._engines, self._data_dir, self._source, self._boot = engines, data_dir, source, boot
         self._cached_counts: tuple[float, Counts] | None = None
         self._cached_bytes: tuple[float, int] | None = None
+        self._cached: dict[str, tuple[float, Any]] = {}  # until when it holds, a count
         self._last: Status | None = None
 
     def request(self, source: dict[str, Any]) -> None:
@@ -110,15 +114,31 @@ class StatusReporter:
                 yield WorkLeft("read", kind, files, left.to_read(kind, files, size))
         if pipeline is None:
             return
-        building = next((m for m in self._catalogue.models.all() if m.state == "building"), None)
-        if building is not None and (chunks := self._catalogue.models.lacking(building.id)):
-            yield WorkLeft("model", None, chunks, left.to_embed(chunks))
+        models = self._catalogue.models
+        building = next((m for m in models.all() if m.state == "building"), None)
+        if building is not None and (chunks := models.lacking(building.id)):
+            by_kind = self._kept(f"model {building.id}", partial(models.lacking_by_kind, building.id))
+            yield WorkLeft("model", None, chunks, left.to_embed(by_kind, building.id))
         if count := pipeline.left_for_ocr():
-            yield WorkLeft("ocr", None, count, left.of_stage("ocr", count))
+            pictures = dict(self._kept("ocr", pipeline.pictures_for_ocr))
+            pictures["image"] = pictures.get("image", 0) + counts.unread.get("image", (0, 0))[0]
+            yield WorkLeft("ocr", None, count, left.to_ocr(pictures))
         if count := pipeline.left_to_reread():
             yield WorkLeft("reread", None, count, None)
-        if count := pipeline.left_to_transcribe():
-            yield WorkLeft("speech", None, count, left.of_stage("speech", count))
+        videos, size = counts.unread.get("video", (0, 0))
+        sound_s = left.sound_of(videos, size) if videos and pipeline.listens else 0.0
+        if count := pipeline.left_to_transcribe() + (videos if sound_s else 0):
+            seconds = self._kept("speech", self._catalogue.queue.seconds_to_hear) + sound_s
+            yield WorkLeft("speech", None, count, left.to_hear(seconds, is_built_in=pipeline.hears_by_itself))
+
+    def _kept(self, name: str, count: Callable[[], T]) -> T:
+        """Returns a count of the catalogue, taken anew when it is older than 50 times what it took: it goes through all
+        that waits."""
+        kept, now = self._cached.get(name), time.monotonic()
+        if kept is None or now > kept[0]:
+            number = count()
+            kept = self._cached[name] = (now + max(0.5, 50 * (time.monotonic() - now)), number)
+        return cast("T", kept[1])
 
     def _workers(self) -> tuple[WorkerStatus, ...]:
         if not self._catalogue.database.dialect.shared:

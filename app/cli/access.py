@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import Commands, Host, Json, Names, Port, fail, opened, print_json, settings_of
+from app.cli.options import Commands, Host, Json, Names, Port, Program, fail, opened, print_json, settings_of
 
 commands = Commands()
-token = Commands(help="Give other people access: a token for each, with its rights and folders.")
+token = Commands(cls=Program, help="Give other people access: a token for each, with its rights and folders.")
 commands.add_typer(token, name="token")
 
 MODEL_PORT = 8000

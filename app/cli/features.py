@@ -66,14 +66,19 @@ def transcript(
 
     settings = settings_of()
     with opened(settings, read_only=True) as library:
-        file_id = _video(library, video).file_id
-        cues = library.transcript(file_id)
+        file = _video(library, video)
+        cues, state = library.transcript(file.file_id), library.speech_state(file.file_id)
         if json_:
-            print_json({"cues": captions.as_json(cues)})
+            print_json({"cues": captions.as_json(cues), "state": state})
         else:
             output.out.print(harmless(captions.FORMATS[format_](cues)), end="")
-        state, to_end = library.speech_state(file_id), " to its end" if cues else ""
-        if state == "pending":
+        to_end = " to its end" if cues else ""
+        if state == "unread":
+            output.err.print("It is not read yet: sightline index")
+        elif state == "unreadable":
+            reason = next((f.reason for f in library.failures() if f.path == str(file.path)), "see sightline failures")
+            output.err.print(f"It could not be read: {harmless(reason)}")
+        elif state == "pending":
             step = speech_status.next_step(settings.speech)
             output.err.print(f"It is not transcribed{to_end} yet: {step}")
         elif state == "failed":
@@ -140,9 +145,9 @@ def reel_(
 
 @commands.command("answer")
 def answer_(
-    question: Annotated[str, typer.Argument(metavar="QUESTION")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What is asked about the file.")],
     choices: Annotated[list[str], typer.Option(metavar="ANSWER...", help="Answers to choose from.")],
-    more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="ANSWER", hidden=True)] = None,
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="The image in question.")] = None,
     video: Annotated[Path | None, typer.Option(metavar="FILE", help="The video in question.")] = None,
     pdf: Annotated[Path | None, typer.Option(metavar="FILE", help="The PDF in question.")] = None,
@@ -211,7 +216,7 @@ def judge(
     queries: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[QUERIES.jsonl]",
+            metavar="QUERIES.jsonl",
             help="One query a line, with its relevant files. Default: your clicks, and captions that you wrote.",
         ),
     ] = None,
@@ -277,7 +282,7 @@ def clicks(
 
 @commands.command("albums")
 def albums_(
-    name: Annotated[str | None, typer.Argument(metavar="[ALBUM]", help="List the files of this album.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="ALBUM", help="List the files of this album.")] = None,
     favourites: Annotated[bool, typer.Option("--favourites", help="List the favourites.")] = False,
     json_: Json = False,
 ) -> None:

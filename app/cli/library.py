@@ -41,7 +41,7 @@ commands = Commands()
 @commands.command()
 def index(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Default: the folders of the library.")
+        list[Path] | None, typer.Argument(metavar="FOLDER", help="Default: the folders of the library.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Watch the folders when all is indexed.")] = False,
     json_: Json = False,

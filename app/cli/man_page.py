@@ -39,7 +39,9 @@ def man_page() -> str:
         ".SH COMMANDS",
     ]
     for name, command in group.commands.items():
-        lines += [f".SS sightline {_plain(name)}", _plain(command.help)]
+        pieces = command.collect_usage_pieces(command.make_context(name, [], resilient_parsing=True))
+        usage = " ".join([name, *pieces])
+        lines += [f".SS sightline {_plain(usage)}", _plain(command.help)]
         lines += _records(command, [p for p in command.params if p.name not in library])
     lines += [
         ".SH ENVIRONMENT",

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from app.cli.options import Commands, Json, fail, opened, print_json, settings_of
+from app.cli.options import Commands, Json, WholeHelp, fail, opened, print_json, settings_of
 
 commands = Commands()
 
@@ -25,7 +25,7 @@ def models(
     action: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[get NAME | compare [TEXT]... | rollback | accept]",
+            metavar="get NAME | compare [TEXT]... | rollback | accept",
             help="Download a model's files; or, after a change of the model: your last queries (or these) under both,"
             " return to the old model, or delete its vectors.",
         ),
@@ -161,7 +161,7 @@ def setup(
     raise typer.Exit(main([*(("--wheels", str(wheels)) if wheels else ()), *(("--again",) if again else ())]))
 
 
-class PassThroughCommand(TyperCommand):
+class PassThroughCommand(WholeHelp, TyperCommand):
     """A command that passes all its arguments, `--help` too, to another program."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -32,7 +32,7 @@ def _model_names() -> list[str]:
     return [card.name for card in CARDS]
 
 
-Folders = Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders of images, videos and PDFs.")]
+Folders = Annotated[list[Path], typer.Argument(metavar="FOLDER", help="Folders of images, videos and PDFs.")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -146,7 +146,14 @@ OF_A_LIBRARY = ("model", "base", "dim", "detail", "catalogue", "vectors")
 """Those of `LIBRARY` that say how a library is opened."""
 
 
-class LibraryCommand(TyperCommand):
+class WholeHelp:
+    """The first sentence of a command's help stands whole in the list of commands."""
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        return str(super().get_short_help_str(1000))  # type: ignore[misc]
+
+
+class LibraryCommand(WholeHelp, TyperCommand):
     """A command with the options `LIBRARY` beside its own. It stores their values for `settings_of`, so that no
     command has to pass them on."""
 
@@ -161,7 +168,7 @@ class LibraryCommand(TyperCommand):
         return super().invoke(ctx)
 
 
-class Program(TyperGroup):
+class Program(WholeHelp, TyperGroup):
     """A group of commands, whose own options are plain values too."""
 
     def get_params(self, ctx: Any) -> list[Any]:

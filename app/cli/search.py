@@ -19,7 +19,7 @@ commands = Commands()
 @commands.command()
 def search(
     text: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help='Words; "quoted" words are required, -word excludes.')
+        str | None, typer.Argument(metavar="TEXT", help='Words; "quoted" words are required, -word excludes.')
     ] = None,
     image: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="An image to search with.")] = None,
     video: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A clip to search with.")] = None,

@@ -7,6 +7,7 @@ left to Typer, which says what is wrong. It knows no option.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -38,8 +39,17 @@ class PlainOption(TyperOption):
 
 
 class PlainArgument(TyperArgument):
+    """Shown as manual pages do: VIDEO, [TEXT]; neither braces around it nor the name of a Python type."""
+
     def get_runtime_param(self) -> Any:
         return _PlainValue(super().get_runtime_param)
+
+    def get_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.replace("{", "").replace("}", "") for piece in super().get_usage_pieces(ctx)]
+
+    def get_help_record(self, ctx: Any) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        return record and (re.sub(r" <[^<>]*>$", "", record[0]), record[1])
 
 
 _PLAIN: dict[type, type] = {TyperOption: PlainOption, TyperArgument: PlainArgument}

@@ -47,7 +47,6 @@ export class Albums {
     return typedFilter(this.page.state.q, "album").value;
   }
 
-  /** Draw the view. */
   show() {
     return this.page.attempt(async () => {
       const { albums } = await api.albums();
@@ -152,7 +151,7 @@ export class Albums {
       page.results.grid.draw();
       page.selection.show();
       page.viewer.showFavourite();
-      page.say(on ? `${counted(files.size, "favourite")} added.` : `${counted(files.size, "favourite")} removed.`);
+      page.say(`${counted(files.size, "favourite")} ${on ? "added" : "removed"}.`);
     });
   }
 }

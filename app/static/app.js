@@ -30,6 +30,8 @@ export class Page {
     this.scroller = document.scrollingElement ?? document.documentElement;
     this.root = host.attachShadow({ mode: "open" });
     const style = h("link", { rel: "stylesheet", href: "/ui/sightline.css" });
+    const icons = h("div", { hidden: true });
+    fetch("/ui/icons.svg").then(async (svg) => (icons.innerHTML = await svg.text()));
 
     this.main = h("div", { id: "main", role: "main" });
     this.help = new Help(this);
@@ -75,7 +77,7 @@ export class Page {
       this.help.element,
     ]);
     style.addEventListener("load", () => (this.frame.style.visibility = ""));
-    this.root.append(style, this.frame);
+    this.root.append(style, icons, this.frame);
 
     addEventListener("popstate", () => this.follow());
     addEventListener("keydown", (event) => this.key(event));
@@ -105,7 +107,7 @@ export class Page {
 
   show() {
     const { state } = this;
-    if (state.view === "search") this.results.show(); // first: the request runs while the rest is drawn
+    if (state.view === "search") this.results.show();
     this.frame.dataset.view = state.view;
     document.body.dataset.view = state.view;
     for (const [n, link] of this.links.entries()) link.ariaCurrent = VIEWS[n] === state.view ? "page" : null;

@@ -17,6 +17,11 @@ function ratio(hit) {
   return hit.width && hit.height ? hit.width / hit.height : hit.kind === "pdf" ? 0.77 : 1.5;
 }
 
+/** The same within bounds, as it is shown. @param {Hit} hit */
+export function shape(hit) {
+  return Math.min(WIDEST, Math.max(NARROWEST, ratio(hit)));
+}
+
 /** How good a match is compared with the best one, from 0 to 3. @param {Hit} hit @param {number} best */
 export function strength(hit, best) {
   if (!hit.relevant) return 0;
@@ -24,9 +29,14 @@ export function strength(hit, best) {
   return part > 0.8 ? 3 : part > 0.5 ? 2 : 1;
 }
 
+/** @param {number} level from `strength` @param {Props} props @param {Child} [words] */
+export function strengthDots(level, props, words) {
+  return h("span", { class: `strength s${level}`, ...props }, h("i"), h("i"), h("i"), words);
+}
+
 export const STRENGTHS = ["less likely", "possible match", "good match", "strong match"];
 
-/** @param {Hit} hit @param {{best: number, ranked: boolean, results: Results}} how `results` handles the clicks */
+/** @param {Hit} hit @param {CardHow} how */
 export function card(hit, { best, ranked, results }) {
   const where = place(hit);
   const level = strength(hit, best);
@@ -35,14 +45,15 @@ export function card(hit, { best, ranked, results }) {
   const picture = h("img", { src: hit.thumb_url, alt: "", ...how });
   const natural = ratio(hit);
   const whole = natural > FAR * WIDEST || natural * FAR < NARROWEST ? " whole" : "";
-  const frame = h("div", { class: `picture ${hit.kind}${whole}` }, [
+  const heard = said(hit) && " heard";
+  const frame = h("div", { class: `picture ${hit.kind}${whole}${heard}` }, [
     picture,
     h("span.kind", icon(hit.kind), unseen(KIND_NAMES[hit.kind])),
     where ? h("span.place", h("span.span", where), spoken(hit)) : null,
   ]);
   const more = hit.folded ? h("span.more", { title: moreInside(hit) }, `+${hit.folded}`) : null;
   const title = STRENGTHS[level];
-  const dots = ranked ? h("span", { class: `strength s${level}`, title }, h("i"), h("i"), h("i"), unseen(title)) : null;
+  const dots = ranked && strengthDots(level, { title }, unseen(title));
   const heart = hit.favourite ? h("span.heart", { title: "Favourite" }, icon("heart"), unseen("favourite")) : null;
   const when = hit.taken ? ` · ${dayTaken(hit)}` : "";
   const under = hit.snippet
@@ -61,8 +72,13 @@ export function card(hit, { best, ranked, results }) {
   });
   const props = { class: "pick", role: "checkbox", "aria-checked": "false", tabindex: "-1", title: "Select (x)" };
   const pick = h("button", { ...props, "aria-label": `Select ${hit.title}` }, icon("check"));
-  const shape = `--ratio:${Math.min(WIDEST, Math.max(NARROWEST, natural))}`;
-  return h("li.card", { style: shape, "data-chunk": hit.chunk_id, "data-kind": hit.kind }, link, pick, similar);
+  return h(
+    "li.card",
+    { style: `--ratio:${shape(hit)}`, "data-chunk": hit.chunk_id, "data-kind": hit.kind },
+    link,
+    pick,
+    similar,
+  );
 }
 
 /** What stands under the card of a folded answer. @param {Hit} hit */
@@ -85,7 +101,7 @@ const PREVIEW_AFTER = 100;
 const PREVIEW_S = 6;
 
 /** Listeners of a card's link that play the moment while the pointer rests there, and load the video at once when it is
- * pressed. @param {HTMLElement} frame @param {Hit} hit @param {() => void} look @returns {Listeners} */
+ * pressed. @param {HTMLElement} frame @param {Hit} hit @param {Act} look @returns {Listeners} */
 function preview(frame, hit, look) {
   let timer = 0;
   const stop = () => {

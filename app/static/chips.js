@@ -1,5 +1,5 @@
 // The search box: words, and chips for the other parts of the query: files (dropped, pasted or chosen), chunks of the
-// library, words to avoid. Below it, the question about an address. Each chip can be removed, or turned into something to avoid.
+// library, words to avoid. Below it, the question about an address.
 
 import { UPLOAD_LIMIT } from "./api.js";
 import { h, icon, iconButton, on, takeOver } from "./dom.js";
@@ -67,7 +67,6 @@ export class SearchBox {
     this.listen();
   }
 
-  /** Put the state's words into the field. */
   fill() {
     this.input.value = this.page.state.q;
     this.question.hide();
@@ -112,7 +111,7 @@ export class SearchBox {
   /**
    * A part of the query with a button that turns it round and one that removes it.
    * @param {Node | null} picture @param {string} like @param {string} name @param {boolean} avoid
-   * @param {string} title of the first button @param {() => void} turn @param {() => void} remove
+   * @param {string} title of the first button @param {Act} turn @param {Act} remove
    */
   item(picture, like, name, avoid, title, turn, remove) {
     return h(avoid ? "li.chip.avoid" : "li.chip", [
@@ -145,7 +144,7 @@ export class SearchBox {
     this.input.focus();
   }
 
-  /** Choose files; browsers know some of the kinds only, so the server names the endings. */
+  /** Choose files of the kinds that the server names. */
   choose() {
     this.chooser.accept = this.page.status?.accepts ?? "";
     this.chooser.click();
@@ -184,17 +183,15 @@ export class SearchBox {
       return;
     }
     this.question.hide();
-    if (step) {
-      this.suggest.combo.shut();
-      this.suggest.remember(this.words());
-    }
+    if (step) this.suggest.combo.shut();
     const { results } = this.page;
     const previous = results.query;
     this.page.go({ q: this.words(), open: null, view: "search" }, { step });
-    if (step && results.query === previous) results.searchNow(); // Enter again searches again
+    if (!step) return;
+    if (results.query === previous) results.searchNow(); // Enter again searches again
+    this.suggest.remember(this.words());
   }
 
-  /** Turn the words in the field into words to avoid. */
   refuse() {
     const words = this.words();
     if (!words) return;
@@ -236,7 +233,7 @@ export class SearchBox {
     this.input.focus();
   }
 
-  /** Take files that are dropped or pasted anywhere on the page. */
+  /** Take files dropped or pasted anywhere. */
   listen() {
     let depth = 0;
     const carries = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files") ?? false;
@@ -252,7 +249,10 @@ export class SearchBox {
         enter(0);
         if (!carries(event)) return;
         event.preventDefault();
-        this.add([...(event.dataTransfer?.files ?? [])]);
+        const items = [...(event.dataTransfer?.items ?? [])];
+        const folder = items.some((item) => item.webkitGetAsEntry()?.isDirectory);
+        if (folder) this.page.say("Drop files, no folder.", "wrong");
+        else this.add([...(event.dataTransfer?.files ?? [])]);
       },
       paste: (event) => {
         const files = [...(event.clipboardData?.files ?? [])];

@@ -7,7 +7,7 @@ export class Combobox {
   /** @param {HTMLInputElement} input @param {string} id @param {Props} props of the list */
   constructor(input, id, props) {
     this.input = input;
-    /** @type {{children: Child[], act: () => void}[]} */
+    /** @type {Offer[]} */
     this.options = [];
     this.at = -1;
     /** Whether options are wanted, though there may be none yet. */
@@ -21,7 +21,7 @@ export class Combobox {
     this.shut();
   }
 
-  /** @param {Combobox["options"]} options */
+  /** @param {Offer[]} options */
   offer(options) {
     this.turn += 1;
     this.open = true;

@@ -7,8 +7,7 @@ import { clock } from "./format.js";
 /**
  * @param {HTMLVideoElement} video
  * @param {HTMLElement} frame what fills the screen
- * @param {{length: () => number, now: () => number, seek: (second: number) => void, said: () => string | null}} whole
- *   in seconds; `said` is null if the video is not transcribed
+ * @param {WholeFilm} whole
  */
 export function controls(video, frame, whole) {
   const toggle = () => (video.paused ? whole.seek(whole.now()) : video.pause());

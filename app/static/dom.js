@@ -58,19 +58,19 @@ export function unseen(words) {
  * A button with a drawing. `name` is its accessible name, and its title unless `props` has one.
  * @param {Picture} picture
  * @param {string} name
- * @param {() => void} act
+ * @param {Act} act
  * @param {Props} [props]
  */
 export function iconButton(picture, name, act, props) {
   return h("button.plain", { "aria-label": name, title: name, onclick: act, ...props }, icon(picture));
 }
 
-/** A button of words. @param {Child | Child[]} words @param {() => void} act @param {Props} [props] */
+/** A button of words. @param {Child | Child[]} words @param {Act} act @param {Props} [props] */
 export function button(words, act, props) {
   return h("button.secondary", { onclick: act, ...props }, words);
 }
 
-/** Fields and a button that sends them. @param {Child[]} fields @param {string} word @param {() => void} act */
+/** Fields and a button that sends them. @param {Child[]} fields @param {string} word @param {Act} act */
 export function form(fields, word, act) {
   return h("form.add", { onsubmit: takeOver(act) }, fields, h("button.main", { type: "submit" }, word));
 }
@@ -116,7 +116,7 @@ export function nameSheet(id, title, word, label, act, rest = []) {
 }
 
 /** Ask at the first click of a button, act at the second one; a question without an answer is withdrawn.
- * @param {HTMLButtonElement} button @param {string} question @param {() => void} act */
+ * @param {HTMLButtonElement} button @param {string} question @param {Act} act */
 export function askTwice(button, question, act) {
   const [words, label] = [button.textContent, button.ariaLabel ?? ""];
   const ask = (/** @type {boolean} */ sure) => {
@@ -135,7 +135,7 @@ export function askTwice(button, question, act) {
   return button;
 }
 
-/** A listener that acts instead of the browser, except for clicks that open a new tab or window. @param {() => void} act */
+/** A listener that acts instead of the browser, except for clicks that open a new tab or window. @param {Act} act */
 export function takeOver(act) {
   return (/** @type {Event & Partial<MouseEvent>} */ event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
@@ -193,9 +193,9 @@ export function arrange(list, items) {
   }
 }
 
-/** A line drawing of icons.svg. @param {Picture} name */
+/** A line drawing: a symbol of icons.svg, which the page holds. @param {Picture} name */
 export function icon(name) {
-  return svg("svg", { class: "icon", "aria-hidden": "true" }, [svg("use", { href: `/ui/icons.svg#${name}` })]);
+  return svg("svg", { class: "icon", "aria-hidden": "true" }, [svg("use", { href: `#${name}` })]);
 }
 
 /** An element of a drawing. @param {string} tag @param {Record<string, string>} attributes @param {Node[]} [children] */

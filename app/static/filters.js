@@ -7,16 +7,21 @@ import { count, nearFolder } from "./format.js";
 import { asks, filtered, typedFilter, unfiltered, written } from "./state.js";
 
 const LENGTHS = /** @type {const} */ ([
-  ["under a minute", "", "60"],
-  ["1 to 10 minutes", "60", "600"],
-  ["over 10 minutes", "600", ""],
+  ["short", "under a minute", "", "60"],
+  ["medium", "1 to 10 minutes", "60", "600"],
+  ["long", "over 10 minutes", "600", ""],
+]);
+
+const FOLDS = /** @type {const} */ ([
+  ["max", "Best part of each file"],
+  ["centroid", "Each file as a whole"],
 ]);
 
 export class Filters {
   /** @param {Page} page */
   constructor(page) {
     this.page = page;
-    /** @type {Record<string, Record<string, number>>} */
+    /** @type {Facets} */
     this.facets = {};
     /** The action of each button, by its data-key. @type {Map<string, () => void>} */
     this.acts = new Map();
@@ -35,7 +40,7 @@ export class Filters {
     });
   }
 
-  /** Take the counts of a new answer. @param {Record<string, Record<string, number>>} facets */
+  /** Take the counts of a new answer. @param {Facets} facets */
   update(facets) {
     this.facets = facets;
     this.show();
@@ -48,13 +53,13 @@ export class Filters {
     const kinds = /** @type {const} */ (["image", "video", "pdf"]).map((kind) => this.kind(kind));
     this.element.hidden = !asks(state) && !filtered(state) && !(status && status.files > 1);
     const typed = [this.typed("Place", "near", "place"), this.typed("Camera", "camera", "camera")];
-    const menus = [this.folders(), this.dates(), ...typed, this.lengths(), this.labels()];
+    const menus = [this.folders(), this.dates(), ...typed, this.lengths(), this.labels(), this.folds()];
     morph(this.element, h("div", kinds, menus, this.buttons()));
     const focus = focusKey && this.element.querySelector(`[data-key="${CSS.escape(focusKey)}"]`);
     if (focus && focus !== this.page.focused) focus.focus();
   }
 
-  /** @param {string} key @param {Record<string, any>} props @param {() => void} act @param {Child[]} children */
+  /** @param {string} key @param {Record<string, any>} props @param {Act} act @param {Child[]} children */
   button(key, props, act, children) {
     this.acts.set(key, act);
     return h("button", { "data-key": key, ...props }, children);
@@ -79,12 +84,12 @@ export class Filters {
   /**
    * A menu with at most one current choice.
    * @param {string} name
-   * @param {"folder" | "date" | "length" | "label" | "place" | "camera"} picture
-   * @param {string} current the label of the current choice, or nothing
+   * @param {Picture} picture
    * @param {FilterChoice[]} choices
-   * @param {HTMLElement[]} more
+   * @param {string} [current] the label of the current choice, or nothing
+   * @param {HTMLElement[]} [more]
    */
-  menu(name, picture, current, choices, more = []) {
+  menu(name, picture, choices, current = choices.find(({ on }) => on)?.label ?? "", more = []) {
     const choose = (/** @type {Partial<State>} */ change) => () => {
       this.element.querySelector(":popover-open")?.hidePopover();
       this.set(change);
@@ -111,7 +116,7 @@ export class Filters {
       return { label: nearFolder(`${path}/x`), title: path, n, on: path === under, change: { under: path } };
     });
     if (under) choices.unshift({ label: "All folders", title: "", on: false, change: { under: "" } });
-    return this.menu("Folder", "folder", under && nearFolder(`${under}/x`), choices);
+    return this.menu("Folder", "folder", choices, under && nearFolder(`${under}/x`));
   }
 
   dates() {
@@ -129,7 +134,7 @@ export class Filters {
     const current = on?.label ?? (after || before ? `${after || "…"} – ${before || "…"}` : "");
     const field = (/** @type {"after" | "before"} */ name, /** @type {string} */ label) =>
       h("label.date", label, h("input", { type: "date", name, value: this.page.state[name] }));
-    return this.menu("Date", "date", current, choices, [field("after", "From"), field("before", "Before")]);
+    return this.menu("Date", "date", choices, current, [field("after", "From"), field("before", "Before")]);
   }
 
   lengths() {
@@ -137,12 +142,11 @@ export class Filters {
     if (kinds.length && !kinds.includes("video")) return null;
     if (!this.facets.kind?.video && !min_s && !max_s) return null;
     const counts = this.facets.length ?? {};
-    const keys = ["short", "medium", "long"];
-    const choices = LENGTHS.map(([label, low, high], n) => {
+    const choices = LENGTHS.map(([key, label, low, high]) => {
       const on = min_s === low && max_s === high;
-      return { label, n: counts[keys[n]], on, change: on ? { min_s: "", max_s: "" } : { min_s: low, max_s: high } };
+      return { label, n: counts[key], on, change: on ? { min_s: "", max_s: "" } : { min_s: low, max_s: high } };
     });
-    return this.menu("Length", "length", choices.find((choice) => choice.on)?.label ?? "", choices);
+    return this.menu("Length", "length", choices);
   }
 
   /**
@@ -162,7 +166,7 @@ export class Filters {
     if (current && !choices.some((one) => one.on))
       choices.unshift({ label: `Any ${picture}`, on: false, change: { q: rest } });
     const none = values && !choices.length ? [h("p.quiet", `No file says its ${picture}.`)] : [];
-    return this.menu(name, picture, current, choices, none);
+    return this.menu(name, picture, choices, current, none);
   }
 
   /** The labels of the library; a hit has all chosen ones. */
@@ -173,27 +177,36 @@ export class Filters {
       const on = labels.includes(label);
       return { label, n, on, change: { labels: on ? labels.filter((other) => other !== label) : [...labels, label] } };
     });
-    return choices.length ? this.menu("Label", "label", labels.join(", "), choices) : null;
+    return choices.length ? this.menu("Label", "label", choices, labels.join(", ")) : null;
+  }
+
+  /** Whether a file is one result, and scored by what. */
+  folds() {
+    const { state } = this.page;
+    /** @type {FilterChoice[]} */
+    const choices = FOLDS.map(([fold, label]) => {
+      const on = state.fold === fold;
+      return { label, on, change: { fold: on ? "" : fold } };
+    });
+    return asks(state) && this.menu("One per file", "pile", choices);
   }
 
   /** After the menus. */
   buttons() {
     const { page } = this;
     const { state, box } = page;
-    const { file_id, sort, fold, map } = state;
+    const { file_id, sort, map } = state;
     const asking = asks(state);
     const next = sort === "date" ? "relevance" : "date";
     /** @param {string} key @param {Picture} picture @param {Child[]} words @param {Props} props */
     const one = (key, picture, words, { act, ...props }) =>
       this.button(key, { class: "filter", ...props }, act, [icon(picture), ...words]);
     const inside = { "aria-pressed": true, title: "Search everywhere again", act: () => this.set({ file_id: "" }) };
-    const folding = { "aria-pressed": Boolean(fold), act: () => this.set({ fold: fold ? "" : "max" }) };
     const order = { class: "filter order", title: `Sort by ${next}`, act: () => this.set({ sort: next }) };
     const mapped = { "aria-pressed": map, title: "Where the results were taken", act: () => page.go({ map: !map }) };
     const saves = (asking || filtered(state)) && !state.parts.some((part) => part.file);
     return [
       file_id && one("inside", "inside", ["in ", h("bdi", page.results.nameOf(+file_id)), icon("close")], inside),
-      asking && one("fold", "pile", ["One per file"], { title: "One result per video or document", ...folding }),
       one("map", "globe", ["Map"], mapped),
       saves &&
         one("save", "saved", ["Save"], {

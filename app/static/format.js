@@ -10,7 +10,7 @@ export function clock(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-/** Where in its file a hit is: `0:30–1:00`, `p. 12 of 40`, `p. 2 inside` (a PDF in a PDF), or nothing. @param {Pick<Hit, "start_s" | "end_s" | "page" | "pages" | "inside_page">} hit */
+/** Where in its file a hit is: `0:30–1:00`, `p. 12 of 40`, `p. 2 inside` (a PDF in a PDF), or nothing. @param {Spanned} hit */
 export function place(hit) {
   if (hit.inside_page) return `p. ${hit.inside_page} inside`;
   if (hit.page !== null) return hit.pages ? `p. ${hit.page} of ${hit.pages}` : `p. ${hit.page}`;
@@ -24,9 +24,11 @@ export function said(hit) {
 }
 
 const NUMBER = new Intl.NumberFormat("en"); // made once: a new one costs more than a card
-const WALL_DAY = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", day: "numeric", timeZone: "UTC" });
-const WHOLE_MONTH = new Intl.DateTimeFormat("en", { year: "numeric", month: "long", timeZone: "UTC" });
-const WALL_MONTH = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", timeZone: "UTC" });
+const [WALL_DAY, WALL_MONTH, WHOLE_MONTH] = /** @type {Intl.DateTimeFormatOptions[]} */ ([
+  { month: "short", day: "numeric" },
+  { month: "short" },
+  { month: "long" },
+]).map((how) => new Intl.DateTimeFormat("en", { year: "numeric", timeZone: "UTC", ...how }));
 
 /** @param {number} n */
 export function count(n) {
@@ -54,7 +56,7 @@ export function lasting(seconds) {
 }
 
 /** The day on the wall where it was taken, wherever this browser stands: `Jan 1, 2023`, `May 1968`, `file of Nov 24, 2025`.
- * @param {Pick<Hit, "taken" | "taken_from">} hit */
+ * @param {Dated} hit */
 export function dayTaken(hit) {
   const [date] = (hit.taken ?? "").split("T");
   if (!date) return "";
@@ -71,7 +73,7 @@ export function monthOf(month) {
 }
 
 /** The same with the time and its zone: `Jan 1, 2023, 00:30 +09:00`.
- * @param {Pick<Hit, "taken" | "taken_from">} hit */
+ * @param {Dated} hit */
 export function momentTaken(hit) {
   const [, time, zone] = /T(\d\d:\d\d)[\d:.]*([+-]\d\d:\d\d)?$/.exec(hit.taken ?? "") ?? [];
   return [dayTaken(hit), [time, zone].filter(Boolean).join(" ")].filter(Boolean).join(", ");

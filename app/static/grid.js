@@ -2,7 +2,7 @@
 // before the less likely hits, reuses cards, and moves the focus with the arrow keys. Built around one list element;
 // knows nothing of how the hits are fetched.
 
-import { card } from "./card.js";
+import { card, shape } from "./card.js";
 import { arrange, h, icon, unseen } from "./dom.js";
 import { counted, fileName } from "./format.js";
 import { asks } from "./state.js";
@@ -57,14 +57,15 @@ export class Grid {
     return this.folded().flatMap(([first, ...rest]) => (this.unfolded.has(first.file_id) ? [first, ...rest] : [first]));
   }
 
-  /** About the number of cards that fill the screen. */
-  screenful() {
+  /** The width of the rows that have room on the screen, in heights of a picture. */
+  room() {
     const tall = parseFloat(getComputedStyle(this.list).getPropertyValue("--tall"));
-    return Math.ceil((innerWidth * innerHeight) / (tall * (tall + WORDS)));
+    const { top, width } = this.list.getBoundingClientRect();
+    return (width / tall) * Math.max(1, Math.ceil((innerHeight - top) / (tall + WORDS)));
   }
 
-  /** Draw the hits. @param {number} [most] cards to paint first; the others follow in later frames */
-  draw(most = Infinity) {
+  /** Draw the hits. @param {number} [room] for those to paint first; the others follow in later frames */
+  draw(room = Infinity) {
     const { page } = this;
     const turn = ++this.turn;
     const ranked = !this.results.byDate;
@@ -74,11 +75,14 @@ export class Grid {
     /** @type {HTMLElement[]} */
     const items = [];
     let divided = !ranked;
+    let all = true;
     for (const [first, ...rest] of this.folded()) {
-      if (items.length >= most) {
+      if (room <= 0) {
+        all = false;
         requestAnimationFrame(() => requestAnimationFrame(() => turn === this.turn && this.draw()));
         break;
       }
+      room -= shape(first);
       if (!divided && !first.relevant) {
         divided = true;
         this.divider.replaceChildren(h("span", items.length ? "Less likely" : "The nearest there is"));
@@ -107,7 +111,7 @@ export class Grid {
     arrange(this.list, items);
     if (focus && focus !== page.focused && this.list.contains(focus)) focus.focus({ preventScroll: true });
     page.selection.show();
-    this.results.onDraw();
+    this.results.onDraw(all);
   }
 
   /** The heading of a month, and what fills the row before it. @param {string} month */
@@ -146,7 +150,6 @@ export class Grid {
     return h("button.fold", { "aria-expanded": unfolded, onclick }, icon("layers"), words, whose);
   }
 
-  /** Focus the first card. */
   enter() {
     this.list.querySelector("a.open")?.focus();
   }

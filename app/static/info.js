@@ -2,7 +2,7 @@
 // panel is open, for this one hit. It knows nothing of how a hit is shown.
 
 import { api } from "./api.js";
-import { STRENGTHS, strength } from "./card.js";
+import { STRENGTHS, strength, strengthDots } from "./card.js";
 import { button, h, icon } from "./dom.js";
 import { bytes, clock, fileName, folder, marked, momentTaken, place } from "./format.js";
 import { asks, written } from "./state.js";
@@ -63,7 +63,7 @@ export class InfoPanel {
     const { results, state } = this.page;
     const level = strength(hit, results.best);
     const files = state.parts.some((part) => part.file);
-    const dots = h("span", { class: `strength s${level}`, "aria-hidden": "true" }, h("i"), h("i"), h("i"));
+    const dots = strengthDots(level, { "aria-hidden": "true" });
     return h("section.why", [
       h("h4", "Why it matched"),
       h("ul", [

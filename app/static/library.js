@@ -8,7 +8,11 @@ import { bytes, count, counted, dayTaken, fileName, folder, lasting, place } fro
 import { doing } from "./progress.js";
 import { recent } from "./suggest.js";
 
-const short = (/** @type {string} */ id) => id.split("@")[0];
+/** Two models' names without their marks, which stay where nothing else tells them apart. @param {string[]} ids */
+function short(...ids) {
+  const names = ids.map((id) => id.split("@")[0]);
+  return names[0] === names[1] ? ids : names;
+}
 
 export class Library {
   /** @param {Page} page */
@@ -54,7 +58,6 @@ export class Library {
     ]);
   }
 
-  /** Focus the field for a path. */
   focusPath() {
     requestAnimationFrame(() => this.path.focus());
   }
@@ -64,7 +67,6 @@ export class Library {
     this.update();
   }
 
-  /** Draw the page's status. */
   update() {
     const { status, state } = this.page;
     if (!status) return;
@@ -181,7 +183,7 @@ export class Library {
   change() {
     const { model, other_model: other } = /** @type {Status} */ (this.page.status);
     if (!other) return "";
-    const [now, beside] = [model, other.name].map(short);
+    const [now, beside] = short(model, other.name);
     const result = h("div", { role: "status" });
     const way = (/** @type {string} */ words, /** @type {() => Promise<unknown>} */ act) =>
       button(words, () => this.page.attempt(() => act().then(() => this.page.progress.ask())));
@@ -285,7 +287,7 @@ export class Library {
 
 /** @param {Comparison} comparison */
 function rankings({ models, queries }) {
-  const head = () => h("tr", [models.map((id) => h("th", { scope: "col" }, short(id)))]);
+  const head = () => h("tr", [short(...models).map((name) => h("th", { scope: "col" }, name))]);
   const cell = (/** @type {Hit | undefined} */ hit) =>
     h("td", hit && h("a", { href: hit.open_url }, hit.title, ` ${place(hit)}`));
   return queries.map(({ query, hits: [a, b] }) => {

@@ -13,7 +13,6 @@ const UNIT = 20;
 const [LEAST, FULL_TURN, ROOM] = [14, 360, 0.22];
 /** Shown without clusters. */
 const [NORTH, SOUTH] = [84, -58];
-/** The most clusters with names. */
 const NAMED = 8;
 
 export class WorldMap {

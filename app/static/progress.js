@@ -22,7 +22,6 @@ export class Progress {
   constructor(page) {
     this.page = page;
     this.timer = 0;
-    /** Counts the requests. */
     this.request = 0;
     this.boot = "";
     this.isAway = false;
@@ -84,7 +83,6 @@ export class Progress {
     this.page.show();
   }
 
-  /** The server did not answer. */
   away() {
     if (!this.isAway) {
       this.isAway = true;
@@ -113,7 +111,7 @@ export class Progress {
   }
 }
 
-/** All that is still to be done, in its order. @param {Status} status @returns {Pick<WorkLeft, "step" | "left" | "seconds_left">[]} */
+/** All that is still to be done, in its order. @param {Status} status @returns {Step[]} */
 function steps({ pending, seconds_left, work }) {
   const later = work.filter(({ step }) => step !== "read");
   return pending ? [{ step: "read", left: pending, seconds_left }, ...later] : later;

@@ -13,6 +13,8 @@ import { Timeline } from "./timeline.js";
 const PAGE = 30;
 /** Milliseconds between searches that renew the results during indexing. */
 const RENEW_AFTER = 4000;
+/** Milliseconds until the hits of before fade: a fade paints them anew. */
+const LATE = 250;
 
 export class Results {
   /** @param {Page} page */
@@ -32,6 +34,7 @@ export class Results {
     this.answered = "";
     this.renewedAt = -RENEW_AFTER;
     this.stale = false;
+    this.timer = 0;
     /** Whether a sentence stands in place of results. */
     this.hasSentence = false;
     /** @type {AbortController | null} */
@@ -55,7 +58,6 @@ export class Results {
     return this.hits.length > 0 && this.hits.every((hit) => hit.score === 0 && hit.relevant);
   }
 
-  /** The score of the best hit. */
   get best() {
     return Math.max(0, ...this.hits.map((hit) => hit.score));
   }
@@ -91,7 +93,7 @@ export class Results {
       return;
     }
     const flight = (this.flight = new AbortController());
-    this.element.ariaBusy = "true";
+    this.wait(true);
     try {
       const start = performance.now();
       const answer = await api.search(this.searchState(), { k: PAGE, offset: 0, signal: flight.signal });
@@ -111,14 +113,24 @@ export class Results {
     } finally {
       if (this.flight === flight) {
         this.flight = null;
-        this.element.ariaBusy = null;
+        this.wait(false);
         this.grid.hold(false);
       }
     }
   }
 
+  /** An answer is awaited, or no longer. @param {boolean} on */
+  wait(on) {
+    const { element } = this;
+    clearTimeout(this.timer);
+    element.ariaBusy = on ? "true" : null;
+    element.classList.remove("late");
+    if (on) this.timer = window.setTimeout(() => element.classList.add("late"), LATE);
+  }
+
   /** @param {Answer} answer @param {boolean} again whether the query is the last one again */
   take(answer, again) {
+    const room = again ? Infinity : this.grid.room(); // while the page is laid out
     if (!again) {
       this.grid.cards.clear();
       this.page.selection.clear();
@@ -131,7 +143,7 @@ export class Results {
     this.goesOn = answer.at_least;
     this.notice = answer.notice;
     this.page.filters.update(answer.facets ?? {});
-    this.grid.draw(again ? Infinity : this.grid.screenful());
+    this.grid.draw(room);
     this.map.show(true);
     if (!again) lookAhead(this.hits, this.page.state);
     this.page.viewer.refreshed();
@@ -155,7 +167,7 @@ export class Results {
     this.grid.cards.clear();
     this.grid.list.replaceChildren();
     this.page.selection.clear();
-    this.element.ariaBusy = null;
+    this.wait(false);
     this.element.classList.add("blank");
     this.timeline.show();
     this.map.show();
@@ -218,7 +230,7 @@ export class Results {
   async jump(offset) {
     const { page, grid } = this;
     this.flight?.abort();
-    this.element.ariaBusy = null; // of a search that has just been dropped
+    this.wait(false); // for a search that has just been dropped
     grid.hold(false);
     await this.part(PAGE, offset, (answer) => {
       this.hits = answer.hits;
@@ -246,31 +258,38 @@ export class Results {
     return n < 0 ? null : this.first + n;
   }
 
-  /** Called by the grid after it has drawn the hits. */
-  onDraw() {
+  /** Called by the grid after it has drawn the hits. @param {boolean} all or only a first screenful of them */
+  onDraw(all) {
     this.summarise();
+    if (!all) return;
     this.timeline.show();
     this.watchEnd();
   }
 
   summarise() {
+    const { hits, summary } = this;
+    const { status } = this.page;
+    summary.classList.remove("wrong");
+    this.element.classList.toggle("blank", !hits.length);
+    if (hits.length) this.moreButton.hidden = true;
+    const empty = !hits.length && status && !status.roots.length && !status.files;
+    if (empty) summary.replaceChildren(this.invitation());
+    else summary.textContent = this.sentence();
+  }
+
+  /** How many hits there are, or why there are none. */
+  sentence() {
     const { state, status } = this.page;
-    this.summary.classList.remove("wrong");
     const asking = asks(state) || filtered(state);
     const unread = status?.pending ? `${counted(status.pending, "file is", "files are")} still to be read.` : "";
-    this.element.classList.toggle("blank", !this.hits.length);
-    if (this.hits.length) {
-      this.summary.textContent = asking ? this.counts(unread) : "Newest in your library";
-      this.moreButton.hidden = true;
-    } else if (!status) this.summary.textContent = "";
-    else if (!status.roots.length && !status.files) this.summary.replaceChildren(this.invitation());
-    else if (this.notice) this.summary.textContent = this.notice;
-    else if (asking && unread) this.summary.textContent = `Nothing that has been read matches; ${unread}`;
-    else if (filtered(state)) this.summary.textContent = "Nothing matches these filters.";
-    else if (asking) this.summary.textContent = "Nothing in the library matches.";
-    else if (status.pending)
-      this.summary.textContent = "Your files are being read; they appear here as they are ready.";
-    else this.summary.textContent = "No images, videos or PDFs were found in your folders.";
+    if (this.hits.length) return asking ? this.counts(unread) : "Newest in your library";
+    if (!status) return "";
+    if (this.notice) return this.notice;
+    if (asking && unread) return `Nothing that has been read matches; ${unread}`;
+    if (filtered(state)) return "Nothing matches these filters.";
+    if (asking) return "Nothing in the library matches.";
+    if (status.pending) return "Your files are being read; they appear here as they are ready.";
+    return "No images, videos or PDFs were found in your folders.";
   }
 
   /** How many match. @param {string} unread */
@@ -340,7 +359,7 @@ export class Results {
 }
 
 /** Act whenever an element comes into view. Returns what looks anew: a new observation reports at once.
- * @param {Element} element @param {string} rootMargin @param {() => void} act */
+ * @param {Element} element @param {string} rootMargin @param {Act} act */
 function inView(element, rootMargin, act) {
   const watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && act(), { rootMargin });
   const look = () => {

@@ -64,7 +64,7 @@ export class Selection {
     });
   }
 
-  /** @param {Picture} picture @param {string} word @param {string} title @param {() => void} act */
+  /** @param {Picture} picture @param {string} word @param {string} title @param {Act} act */
   button(picture, word, title, act) {
     return h("button", { title, "aria-label": title, onclick: act }, icon(picture), h("span", word));
   }
@@ -207,8 +207,9 @@ export class Selection {
   }
 
   clear() {
-    this.picked.clear();
     this.anchor = null;
+    if (!this.active) return;
+    this.picked.clear();
     this.show();
   }
 
@@ -223,9 +224,8 @@ export class Selection {
     this.element.hidden = !this.active;
     this.count.textContent = this.active ? `${counted(this.picked.size, "result")} selected` : "";
     const all = this.active && [...this.picked.values()].every((hit) => hit.favourite);
-    this.favourite.ariaPressed = `${all}`;
-    this.favourite.title = all ? "Remove from the favourites" : "Add to the favourites";
-    this.favourite.ariaLabel = this.favourite.title;
+    const title = all ? "Remove from the favourites" : "Add to the favourites";
+    Object.assign(this.favourite, { title, ariaLabel: title, ariaPressed: `${all}` });
     this.leave.hidden = !page.albums.current();
     this.everything.hidden = page.state.view !== "search" || this.picked.size >= Math.min(MOST, page.results.total);
     this.reveal.hidden = !page.status?.reveals || this.files().length !== 1;

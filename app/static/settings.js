@@ -21,8 +21,6 @@ export class Settings {
     this.folders = h("div.settings-list");
     /** The rules that are drawn. */
     this.described = "";
-    /** The rules that are drawn. */
-    this.described = "";
     this.element = h("section.settings", { "aria-label": "Settings" }, [
       h("h2", "Settings"),
       this.choices,

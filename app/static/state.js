@@ -11,7 +11,6 @@ export const VIEWS = /** @type {const} */ (["search", "albums", "library", "sett
 const filesOf = new Map();
 let entries = 0;
 
-/** The state without any filter. */
 export function unfiltered() {
   return { kinds: [], under: "", after: "", before: "", min_s: "", max_s: "", file_id: "", labels: [] };
 }

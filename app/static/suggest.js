@@ -52,7 +52,6 @@ export class Suggest {
     }
   }
 
-  /** Offer what goes on from the word at the cursor. */
   show() {
     const { input } = this.box;
     const text = input.value.slice(0, input.selectionStart ?? undefined);

@@ -34,10 +34,9 @@ export class Timeline {
   /** @param {Results} results */
   constructor(results) {
     this.results = results;
-    /** @type {{key: string, offset: number, count: number}[]} */
+    /** @type {Month[]} */
     this.months = [];
     this.total = 0;
-    /** The number of hits of the answer whose months were asked for. */
     this.counted = 0;
     this.query = "";
     this.at = 0;

@@ -20,7 +20,7 @@ const [TOP, BOTTOM, PUT] = [0.05, 0.75, 0.25];
 /**
  * @param {Page} page
  * @param {Hit} hit
- * @param {{seek: (second: number) => void, come: () => void}} video `come` is called once there are lines
+ * @param {Seekable} video
  */
 export function transcript(page, hit, { seek, come }) {
   const certain = Boolean(said(hit)); // found by a cue: there are lines, so they have room from the start

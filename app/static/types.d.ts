@@ -193,7 +193,7 @@ interface Answer {
   matches: number;
   at_least: boolean;
   hits: Hit[];
-  facets: Record<string, Record<string, number>>;
+  facets: Facets;
   /** Why nothing was found, where that is known. */
   notice: string | null;
 }
@@ -323,6 +323,56 @@ interface FilterChoice {
   on: boolean;
   title?: string;
   change: Partial<State>;
+}
+
+type Act = () => void;
+
+/** What a list below a field offers. */
+interface Offer {
+  children: Child[];
+  act: Act;
+}
+
+/** The counts of an answer: of each filter, of each of its values. */
+type Facets = Record<string, Record<string, number>>;
+
+type Spanned = Pick<Hit, "start_s" | "end_s" | "page" | "pages" | "inside_page">;
+type Dated = Pick<Hit, "taken" | "taken_from">;
+type Step = Pick<WorkLeft, "step" | "left" | "seconds_left">;
+
+/** How a card is drawn: `ranked` with its strength, compared with the best score; `results` handles its clicks. */
+interface CardHow {
+  best: number;
+  ranked: boolean;
+  results: Results;
+}
+
+/** A month of the timeline, and its place in the list. */
+interface Month {
+  key: string;
+  offset: number;
+  count: number;
+}
+
+/** A video that is loaded ahead. */
+interface Warm {
+  file: number;
+  video: HTMLVideoElement;
+  listening: AbortController;
+}
+
+/** What a transcript does with its video; `come` is called once there are lines. */
+interface Seekable {
+  seek: (second: number) => void;
+  come: Act;
+}
+
+/** A film that plays in stretches, in seconds; `said` is null if it is not transcribed. */
+interface WholeFilm {
+  length: () => number;
+  now: () => number;
+  seek: (second: number) => void;
+  said: () => string | null;
 }
 
 /** What happens at each event, by its name. */

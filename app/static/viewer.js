@@ -114,7 +114,7 @@ export class Viewer {
     const { page } = this;
     const { file_id, chunk_id, start_s, inside_page } = hit;
     const file = `/media/${file_id}`;
-    /** @param {Picture} picture @param {string} words @param {() => void} act @param {string} [title] */
+    /** @param {Picture} picture @param {string} words @param {Act} act @param {string} [title] */
     const deed = (picture, words, act, title) => button([icon(picture), words], act, { class: "", title });
     /** @param {Picture} picture @param {string} words @param {Props} props */
     const link = (picture, words, props) => h("a", props, icon(picture), words);
@@ -157,7 +157,6 @@ export class Viewer {
     this.heart.title = on ? "Remove from the favourites (f)" : "Add to the favourites (f)";
   }
 
-  /** The neighbours may have changed. */
   refreshed() {
     if (!this.hit) return;
     const { shown, at } = this.where();

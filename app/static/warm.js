@@ -14,7 +14,7 @@ export function beginning({ start_s, at_s, moment }) {
   return Math.max(start_s ?? 0, typeof at_s === "number" ? at_s - LEAD_S : (moment?.start_s ?? 0));
 }
 
-/** @type {{file: number, video: HTMLVideoElement, listening: AbortController} | null} */
+/** @type {Warm | null} */
 let next = null;
 
 /** Load the video of a hit. Listeners with the signal end at `take` or `cool`. @param {Hit} hit */

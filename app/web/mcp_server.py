@@ -193,7 +193,8 @@ TOOLS = (
             "state": _of(
                 "string",
                 "transcribed or subtitles: `cues` is all that is said; pending: not heard to its end yet;"
-                " failed: its sound cannot be read; none: it has no sound.",
+                " failed: its sound cannot be read; none: it has no sound; unread: the video is not read yet;"
+                " unreadable: it cannot be read.",
             ),
         },
         ("file_id",),
@@ -332,8 +333,11 @@ class Agents:
 
     def _transcript(self, file_id: int, start_s: float, end_s: float) -> Content:
         library = self._services.library
-        if library.file(file_id) is None:
+        file = library.file(file_id)
+        if file is None:
             raise BadRequest(f"The library has no file {file_id}.")
+        if file.kind != "video":
+            raise BadRequest(f"File {file_id} is no video but of kind {file.kind}.")
         cues = [c for c in library.transcript(file_id) if c.end_s > start_s and (c.start_s < end_s or end_s <= 0)]
         return Content({"cues": captions.as_json(cues), "state": library.speech_state(file_id)})
 

@@ -200,7 +200,7 @@ class ScopedLibrary:
         return [] if self.file(file_id) is None else self._library.transcript(file_id)
 
     def speech_state(self, file_id: int) -> str:
-        return "none" if self.file(file_id) is None else self._library.speech_state(file_id)
+        return "unread" if self.file(file_id) is None else self._library.speech_state(file_id)
 
     def thumbnail(self, chunk_id: int) -> bytes | None:
         if self._visitor().roots and self.chunk(chunk_id) is None:

@@ -65,7 +65,7 @@ class GradioDoor:
         self._inner: FastAPI | None = None
         self._ready = asyncio.Event()
         self._begin = threading.Event()
-        self.failed = False
+        self.failed = self.is_awaited = False
 
     @property
     def ready(self) -> bool:
@@ -97,6 +97,7 @@ class GradioDoor:
         path = scope["path"]
         front = path == "/"
         if self._inner is None and not front and path.startswith(("/gradio_api", "/config")):
+            self.is_awaited = True
             await self._ready.wait()  # an agent or gradio_client that comes early
         if self._inner is None:
             response: Response = _page(pages.without_gradio) if front else JSONResponse({"error": "Not found."}, 404)
@@ -157,8 +158,12 @@ def create_app(
     tokens = Tokens(library.data_dir)
     scoped = ScopedLibrary(library, tokens)
 
+    def give_way(longest_s: float) -> None:
+        if not door.is_awaited:
+            library.give_way(longest_s)
+
     def build_gradio() -> FastAPI:
-        with yielding_imports(library.give_way):
+        with yielding_imports(give_way):
             return _build_gradio(services, host, port)
 
     door = GradioDoor(build_gradio if gradio else None)

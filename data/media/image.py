@@ -15,7 +15,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -93,17 +93,25 @@ def read_image(source: Path | bytes, max_side: int | None = None, page: int | No
     `max_side` bounds the longest side; smaller images are not enlarged. `page` (from 1) selects a page of a TIFF.
     Raises `MediaError`.
     """
-    return _read_or_repair(partial(_read, max_side=max_side, page=page), source).pixels
+    return _read_or_repair(partial(_read, max_side=max_side, page=page), source)[0].pixels
 
 
 def read_picture(path: Path, max_side: int | None = None, page: int | None = None) -> DecodedImage:
     """Like `read_image`, with the caption and the fault of the file."""
-    return _read_or_repair(partial(_read, max_side=max_side, page=page), path)
+    picture, note = _read_or_repair(partial(_read, max_side=max_side, page=page), path)
+    return replace(picture, note=note)
 
 
 def inspect(source: Path | bytes) -> ImageInfo:
     """Returns size and metadata from the header, without decoding. Raises `MediaError`."""
-    return _read_or_repair(_inspect, source)
+    return _read_or_repair(_inspect, source)[0]
+
+
+def inspect_and_read(path: Path, max_side: int | None = None) -> tuple[ImageInfo, DecodedImage]:
+    """Returns what `inspect` and `read_picture` return of the first page, in one opening: the metadata of a PNG may
+    follow its pixels, which are decoded once so. Raises `MediaError`."""
+    (info, picture), picture_note = _read_or_repair(partial(_inspect_and_read, max_side=max_side), path)
+    return info, replace(picture, note=picture_note)
 
 
 def maker_note(path: Path) -> bytes:
@@ -113,23 +121,20 @@ def maker_note(path: Path) -> bytes:
         return note if isinstance(note, bytes) else b""
 
 
-_Read = TypeVar("_Read", DecodedImage, ImageInfo)
+_Read = TypeVar("_Read")
 
 
-def _read_or_repair(read: Callable[[Path | bytes], _Read], source: Path | bytes) -> _Read:
-    """Returns the result of `read` for a file, or for its repaired bytes if a decoder refuses the file."""
+def _read_or_repair(read: Callable[[Path | bytes], _Read], source: Path | bytes) -> tuple[_Read, str | None]:
+    """Returns the result of `read` for a file, or for its repaired bytes, and their fault, if a decoder refuses it."""
     try:
-        return read(source)
+        return read(source), None
     except MediaError as error:
         if error.cause not in ("cut off", "damaged", "unsupported"):
             raise
         repaired = mend.repaired_copy(source) if _head(source, 8).startswith(mend.MAGIC) else None
         if repaired is None:
             raise
-        result = read(repaired[0])
-        if isinstance(result, DecodedImage):
-            result.note = repaired[1]
-        return result
+        return read(repaired[0]), repaired[1]
 
 
 def _read(source: Path | bytes, max_side: int | None, page: int | None = None) -> DecodedImage:
@@ -141,13 +146,24 @@ def _read(source: Path | bytes, max_side: int | None, page: int | None = None) -
 
 def _inspect(source: Path | bytes) -> ImageInfo:
     with _open(source) as image:
-        pages = _pages(image)
-        _choose_page(image, None)
-        width, height = _square(image)
-        if _orientation(image) in (5, 6, 7, 8):
-            width, height = height, width
-        caption = caption_of_image(image)
-        return ImageInfo(width, height, image.format or "", image_metadata(image), caption, len(pages))
+        return _info(image)
+
+
+def _inspect_and_read(source: Path | bytes, max_side: int | None) -> tuple[ImageInfo, DecodedImage]:
+    with _open(source) as image:
+        info = _info(image)
+        return info, DecodedImage(_decode(image, max_side, source), info.caption)
+
+
+def _info(image: Image.Image) -> ImageInfo:
+    """Returns the metadata of an open image, at its first page from then on."""
+    pages = _pages(image)
+    _choose_page(image, None)
+    width, height = _square(image)
+    if _orientation(image) in (5, 6, 7, 8):
+        width, height = height, width
+    caption = caption_of_image(image)
+    return ImageInfo(width, height, image.format or "", image_metadata(image), caption, len(pages))
 
 
 @contextmanager

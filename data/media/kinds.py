@@ -21,6 +21,9 @@ GENERATION: dict[Kind, int] = {"image": 2, "video": 2, "pdf": 3}
 """Raised for a kind when readers return more or different content: every library reads its files of that kind
 again in the background, and answers from the earlier content until then."""
 
+TEXTLESS = 16
+"""Characters in a page's text layer; one with fewer needs OCR."""
+
 Cause = Literal[
     "empty",  # no bytes at all
     "wrong kind",  # not the kind that the name says

@@ -28,7 +28,7 @@ import numpy as np
 from data.media import legible
 from data.media.captions import caption_of_document
 from data.media.dates import Taken
-from data.media.kinds import HEAD_BYTES, MediaError, from_os_error, require, sniff
+from data.media.kinds import HEAD_BYTES, TEXTLESS, MediaError, from_os_error, require, sniff
 from data.media.letters import (
     Box,
     WordBox,
@@ -47,7 +47,6 @@ from data.span import PdfPart
 Word = tuple[float, float, float, float, str]
 
 _ASCII_SIGNS = bytes(code for code in range(0x80) if not chr(code).isalnum())
-TEXTLESS = 16  # a page with fewer characters in its text layer needs OCR
 STAMPED = 150  # the same where images cover half of the page: a fax's line, "Scanned with …", a number on a scan
 MAX_WORDS = 50_000
 MAX_ATTACHMENT_BYTES = 512 << 20  # bytes of a file inside a PDF

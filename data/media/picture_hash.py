@@ -9,8 +9,12 @@ library can have it, too. It knows nothing of what near means: `indexer.search.n
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIDE = 32
 FLAT = 4.0
@@ -23,15 +27,22 @@ _COSINES = np.cos(np.pi / SIDE * (_PLACES[None] + 0.5) * np.arange(8)[:, None]).
 """float32 [8, 32]: the discrete cosine transform, of which the lowest eight frequencies are used."""
 
 
-def picture_hash(thumbnail: bytes) -> bytes:
+def hash_of_thumbnail(thumbnail: bytes) -> bytes:
     """Returns 48 bytes; none for a picture that is too flat or cannot be read."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(thumbnail)) as picture:
-            small = picture.convert("RGB").resize((SIDE + 2, SIDE), Image.Resampling.BOX).convert("YCbCr")
+            return picture_hash(picture.convert("RGB"))
     except (OSError, ValueError):
         return b""
+
+
+def picture_hash(picture: Image.Image) -> bytes:
+    """Returns 48 bytes of an RGB image in the size of a thumbnail; none if it is too flat."""
+    from PIL.Image import Resampling
+
+    small = picture.resize((SIDE + 2, SIDE), Resampling.BOX).convert("YCbCr")
     planes = np.asarray(small, np.float32)
     wide, grey = planes[:, :, 0], planes[:, 1:-1, 0]
     if _parts(grey, 8).std() < FLAT:

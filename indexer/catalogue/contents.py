@@ -76,8 +76,9 @@ class Contents:
                 return []
             stored = _drop_chunks(c, digest, {(p.ordinal, p.span) for p in chunks})
             values: dict[str, Any] = {"state": "ready", "error": None, "failed_at": None, "recipe": recipe, "ocr": ocr}
-            values |= {"heard": heard.stored, "generation": _newest(), "facts": FACTS_GENERATION} | facts
-            c.execute(sa.update(content).where(content.c.hash == digest).values(values))
+            values |= {"heard": heard.stored, "facts": FACTS_GENERATION} | facts
+            values |= {"digest": digest} | {f"newest_{kind}": number for kind, number in GENERATION.items()}
+            c.execute(_WRITTEN, values)
             all_cues = cues_of(c, digest) if heard.state != "none" else []
             texts = [renewed(clean_text(p.text), "", said_in(all_cues, p.span)) for p in chunks]
             ids = []
@@ -86,7 +87,7 @@ class Contents:
                 chunk_id = stored.get((new.ordinal, new.span))
                 if chunk_id is None:
                     row |= {"content_hash": digest, "ordinal": new.ordinal}
-                    chunk_id = new_id(c.execute(sa.insert(chunk).values(row)))
+                    chunk_id = new_id(c.execute(_NEW_CHUNK, row))
                 else:
                     c.execute(sa.update(chunk).where(chunk.c.id == chunk_id).values(row))
                 ids.append(chunk_id)
@@ -310,7 +311,7 @@ class Contents:
 def _drop_chunks(c: sa.Connection, digest: bytes, places: set[tuple[int, Span]]) -> dict[tuple[int, Span], int]:
     """Delete the vectors of a content, and its chunks that are not at `places` (ordinal, span). Returns the ids of
     the chunks that stay. A chunk that was salvaged without its span is the one with its ordinal."""
-    rows = c.execute(sa.select(chunk).where(chunk.c.content_hash == digest)).all()
+    rows = c.execute(_CHUNKS, {"digest": digest}).all()
     spans = dict(places)
     stored = {}
     for row in rows:
@@ -326,6 +327,16 @@ def _drop_chunks(c: sa.Connection, digest: bytes, places: set[tuple[int, Span]])
 def _newest() -> sa.ColumnElement[int]:
     """Returns the SQL expression of the newest reading generation of a content's kind."""
     return sa.case(GENERATION, value=content.c.kind)
+
+
+# Written once: to build a statement and to look up how it is compiled takes longer than SQLite takes to run it.
+_CHUNKS = sa.select(chunk).where(chunk.c.content_hash == sa.bindparam("digest"))
+_NEW_CHUNK = sa.insert(chunk)
+_WRITTEN = (
+    sa.update(content)
+    .where(content.c.hash == sa.bindparam("digest"))
+    .values(generation=sa.case({kind: sa.bindparam(f"newest_{kind}") for kind in GENERATION}, value=content.c.kind))
+)
 
 
 def _make_facts_due(c: sa.Connection, digest: bytes) -> None:

@@ -38,6 +38,15 @@ class DueCopy:
     generation: int
 
 
+_SAME = (
+    (file.c.id == sa.bindparam("of"))
+    & (file.c.content_hash == sa.bindparam("digest"))
+    & (file.c.due == sa.bindparam("was_due"))
+)
+_BEFORE = sa.select(file.c.words, file.c.path, file.c.root_id).where(_SAME)
+_AFTER = sa.update(file).where(_SAME)
+
+
 class Copies:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -78,12 +87,12 @@ class Copies:
                 if copy.inside is None:
                     values = columns(facts.inside) | {"facts": GENERATION}
                     c.execute(sa.update(content).where(content.c.hash == copy.digest).values(values))
-                same = (file.c.id == copy.file_id) & (file.c.content_hash == copy.digest) & (file.c.due == copy.due)
-                before = c.execute(sa.select(file.c.words, file.c.path, file.c.root_id).where(same)).first()
+                same = {"of": copy.file_id, "digest": copy.digest, "was_due": copy.due}
+                before = c.execute(_BEFORE, same).first()
                 if before is None:
                     continue
                 words = clean_text(facts.words)
-                c.execute(sa.update(file).where(same).values(columns(facts.best) | {"words": words, "due": None}))
+                c.execute(_AFTER, same | columns(facts.best) | {"words": words, "due": None})
                 if words != before.words:
                     name, folders = name_words(tops[before.root_id], before.path, words)
                     self._database.dialect.rename_file(c, copy.file_id, name, folders)

@@ -17,10 +17,14 @@ from indexer.catalogue.database import Database
 from indexer.catalogue.rows import ModelRow
 from indexer.catalogue.schema import embedding, model, setting
 from indexer.catalogue.settings import put
+from indexer.types import Kind
 
 PREVIOUS = "previous_model"
 """The setting with the name of the model that answered before the last switch, and the time until which it stays."""
 KEEP_S = 30 * 86400.0
+
+
+_ALL = sa.select(model).order_by(model.c.id)
 
 
 class Models:
@@ -29,7 +33,7 @@ class Models:
 
     def all(self) -> list[ModelRow]:
         with self._database.reader() as c:
-            rows = c.execute(sa.select(model).order_by(model.c.id))
+            rows = c.execute(_ALL)
             return [ModelRow(r.id, r.name, r.dim, r.state, r.source) for r in rows]
 
     def answering(self) -> ModelRow | None:
@@ -89,6 +93,18 @@ class Models:
         with self._database.reader() as c:
             query = "SELECT (SELECT count(*) FROM chunk) - (SELECT count(*) FROM embedding WHERE model_id = ?)"
             return int(c.exec_driver_sql(query, (model_id,)).scalar_one())
+
+    def lacking_by_kind(self, model_id: int) -> dict[Kind, int]:
+        """Returns how many chunks of each kind have no vector under a model."""
+        with self._database.reader() as c:
+            count = "SELECT c.kind, count(*) FROM content c JOIN chunk k ON k.content_hash = c.hash"
+            chunks = {row[0]: int(row[1]) for row in c.exec_driver_sql(f"{count} GROUP BY c.kind")}
+            embedded = c.exec_driver_sql(
+                f"{count} JOIN embedding e ON e.chunk_id = k.id WHERE e.model_id = ? GROUP BY c.kind", (model_id,)
+            )
+            for kind, number in embedded:
+                chunks[kind] -= int(number)
+            return {kind: number for kind, number in chunks.items() if number > 0}
 
     def wrong_length(self, model_id: int, dim: int) -> list[int]:
         """Returns the ids of chunks whose vector under a model is not `dim` numbers of float16."""

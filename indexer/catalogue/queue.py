@@ -7,11 +7,12 @@ how the work is done, or which worker does it (`leases.py`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
 
-from data.media.kinds import GENERATION
+from data.media.kinds import GENERATION, TEXTLESS
 from indexer.catalogue.database import Database
 from indexer.catalogue.rows import Stage, Stamp, Unhashed, Work
 from indexer.catalogue.schema import content, file, root, stored_name
@@ -78,19 +79,41 @@ class Queue:
         *,
         kind: Kind | None = None,
         model_id: int | None = None,
+        newest: bool = False,
     ) -> list[Work]:
-        """Returns contents that wait for a stage and have a file in a root that is here, oldest first.
-        `model_id`: for the stage "embed"."""
+        """Returns contents that wait for a stage and have a file in a root that is here, oldest first, or `newest`
+        first. `model_id`: for the stage "embed"."""
         condition = waits_for(stage, model_id)
         if kind is not None:
             condition += f" AND c.kind = '{kind}'"  # a literal: so that the index `content_pending` serves it
-        return self._works(condition, limit, skip)
+        return self._works(condition, limit, skip, "DESC" if newest else "ASC")
 
     def count(self, stage: Stage) -> int:
         """Returns how many contents wait for a stage, also those of roots that are away."""
         with self._database.reader() as c:
             query = f"SELECT count(*) FROM content c WHERE {waits_for(stage)} AND c.orphaned_at IS NULL"
             return int(c.exec_driver_sql(query).scalar_one())
+
+    def pictures_for_ocr(self, *, every: bool) -> dict[Kind, int]:
+        """Returns the images, and the pages without text of PDFs, in the contents that wait for OCR; `every`: all pages
+        and windows."""
+        textless = "" if every else f" AND length(k.text) < {TEXTLESS}"
+        with self._database.reader() as c:
+            rows = c.exec_driver_sql(
+                "SELECT kind, pictures, count(*) FROM (SELECT c.kind, CASE WHEN c.kind = 'image' THEN 1 ELSE"
+                f" (SELECT count(*) FROM chunk k WHERE k.content_hash = c.hash{textless}) END AS pictures"
+                f" FROM content c WHERE {waits_for('ocr')} AND c.orphaned_at IS NULL) waiting GROUP BY kind, pictures"
+            )
+            pictures: Counter[Kind] = Counter()
+            for kind, number, contents in rows:
+                pictures[kind] += max(number, 1) * contents
+            return dict(pictures)
+
+    def seconds_to_hear(self) -> float:
+        """Returns the seconds of the videos that wait to be transcribed, also those that were heard of them."""
+        with self._database.reader() as c:
+            query = f"SELECT sum(c.duration_s) FROM content c WHERE {waits_for('speech')} AND c.orphaned_at IS NULL"
+            return float(c.exec_driver_sql(query).scalar_one() or 0.0)
 
     def is_waiting(self, stage: Stage, digest: bytes) -> bool:
         """Whether a content waits for a stage, or for the rest of one."""
@@ -102,8 +125,10 @@ class Queue:
         """Returns contents by their row numbers."""
         return self._works(f"c.rowid IN ({', '.join(map(str, rowids)) or 'NULL'})", len(rowids), ())
 
-    def _works(self, condition: str, limit: int, skip: Collection[bytes]) -> list[Work]:
-        query = f"SELECT c.hash, c.kind FROM content c WHERE {condition} AND {is_here()} ORDER BY c.rowid LIMIT ?"
+    def _works(self, condition: str, limit: int, skip: Collection[bytes], order: str = "ASC") -> list[Work]:
+        query = (
+            f"SELECT c.hash, c.kind FROM content c WHERE {condition} AND {is_here()} ORDER BY c.rowid {order} LIMIT ?"
+        )
         with self._database.reader() as c:
             rows = [(bytes(r[0]), r[1]) for r in c.exec_driver_sql(query, (limit + len(skip),))]
             return [work_of(c, *row) for row in rows if row[0] not in skip][:limit]
@@ -212,12 +237,15 @@ def is_here(roots: Collection[int] | None = None) -> str:
     )
 
 
+_FILES_HERE = (
+    sa.select(file.c.path, file.c.size, file.c.mtime_ns, file.c.ctime_ns)
+    .join(root, root.c.id == file.c.root_id)
+    .where(file.c.content_hash == sa.bindparam("digest"), file.c.state == "known", root.c.state == "here")
+    .order_by(file.c.id)
+)
+
+
 def work_of(c: sa.Connection, digest: bytes, kind: Kind) -> Work:
-    rows = c.execute(
-        sa.select(file.c.path, file.c.size, file.c.mtime_ns, file.c.ctime_ns)
-        .join(root, root.c.id == file.c.root_id)
-        .where(file.c.content_hash == digest, file.c.state == "known", root.c.state == "here")
-        .order_by(file.c.id)
-    ).all()
+    rows = c.execute(_FILES_HERE, {"digest": digest}).all()
     files = tuple((r.path, (r.size, r.mtime_ns, r.ctime_ns)) for r in rows)
     return Work(digest, kind, files, rows[0].size if rows else 0)

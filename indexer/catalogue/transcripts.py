@@ -56,10 +56,12 @@ class Transcripts:
             return cues_of(c, digest)
 
     def state(self, digest: bytes) -> str:
-        """Returns `Heard.state` of a content; "none" if there is no such content."""
+        """Returns `Heard.state` of a content; before its video was read "unread", and "unreadable" if it cannot be."""
         with self._database.reader() as c:
-            stored = c.execute(sa.select(content.c.heard).where(content.c.hash == digest)).scalar()
-        return Heard.read(stored or "none").state
+            row = c.execute(sa.select(content.c.heard, content.c.state).where(content.c.hash == digest)).first()
+        if row is None or (row.heard == "none" and row.state == "pending"):
+            return "unread"
+        return "unreadable" if row.heard == "none" and row.state == "failed" else Heard.read(row.heard).state
 
     def add(self, digest: bytes, cues: Sequence[Cue], *, by: str | None, worker: int | None = None) -> None:
         """Add cues to a video; those that begin before the end of the stored ones are skipped, as two programs may
@@ -113,7 +115,7 @@ class Transcripts:
 def heard_after_write(c: sa.Connection, digest: bytes, has_sound: bool, subtitles: Sequence[Cue]) -> Heard | None:
     """Delete the outdated cues of a content that is written, add its subtitles, and return its new
     `content.heard`; None if the content was deleted meanwhile."""
-    stored = c.execute(sa.select(content.c.heard).where(content.c.hash == digest)).scalar()
+    stored = c.exec_driver_sql("SELECT heard FROM content WHERE hash = ?", (digest,)).scalar()
     if stored is None:
         return None
     before = Heard.read(stored)
@@ -140,7 +142,7 @@ def add_cues(c: sa.Connection, digest: bytes, cues: Sequence[Cue]) -> None:
 
 
 def drop_cues(c: sa.Connection, digest: bytes) -> None:
-    c.execute(sa.delete(cue).where(cue.c.content_hash == digest))
+    c.exec_driver_sql("DELETE FROM cue WHERE content_hash = ?", (digest,))
 
 
 def said_in(cues: Sequence[Cue], span: Span) -> str:

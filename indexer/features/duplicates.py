@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from data.media.picture_hash import picture_hash
+from data.media.picture_hash import hash_of_thumbnail
 from indexer.catalogue.catalogue import Catalogue
 from indexer.catalogue.files import under
 from indexer.catalogue.schema import album_item, chunk, content, file
@@ -66,7 +66,7 @@ class Duplicates:
         )
         with self._catalogue.database.reader() as c:
             hashes = list(c.execute(missing.limit(most)).scalars())
-        made = {digest: picture_hash(self._thumbnails.get(digest, 0) or b"") for digest in hashes}
+        made = {digest: hash_of_thumbnail(self._thumbnails.get(digest, 0) or b"") for digest in hashes}
         if made:
             with self._catalogue.database.writer() as c:
                 for digest, value in made.items():

@@ -109,8 +109,9 @@ class FolderFollower:
     def start(self, watch: bool) -> None:
         if self._thread is None:
             self._stop.clear()
-            self._thread = threading.Thread(target=self._run, args=(watch,), name="indexer-follower", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, args=(watch,), name="indexer-follower", daemon=True)
+            thread.start()
+            self._thread = thread  # only now: `stop`, from another thread, joins it
 
     def stop(self) -> None:
         self._stop.set()

@@ -66,6 +66,8 @@ class Job:
     """The content is the video of a live photo, whose image is the one hit of both."""
     done: dict[int, NewChunk] = field(default_factory=dict)
     """Embedded chunks by their ordinal."""
+    chunks: int = 0
+    """What it has, or those that lack a vector; 0 until its file was opened."""
     sent: int = 0
     """Chunks that were decoded."""
     error: str | None = None

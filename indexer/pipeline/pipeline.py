@@ -48,6 +48,7 @@ from indexer.pipeline.stage_write import WriteStage
 from indexer.pipeline.work_queue import WorkQueue
 from indexer.priority import QueryPriority
 from indexer.thumbnails import Thumbnails
+from indexer.types import Kind
 from model import speech
 from model.embedder import ModelAway, ModelError
 from model.machine import lower_priority
@@ -86,6 +87,7 @@ class Pipeline:
         )
         self.tally, self.trouble, self.pace, self.time_left = ctx.tally, ctx.trouble, ctx.pace, ctx.time_left
         self.transcribes = options.speech != "off" and (options.speech_model is not None or speech.is_installed())
+        self.hears_by_itself = options.speech_model in (None, speech.BUILT_IN)
         stages = {"ocr": options.ocr != "off", "speech": self.transcribes}
         self._queue: WorkQueue = (
             WorkQueue(ctx, **stages)
@@ -188,14 +190,22 @@ class Pipeline:
         runs = self.options.ocr != "off" and self._ocr.notice is None
         return self._ctx.catalogue.queue.count("ocr") if runs else 0
 
+    def pictures_for_ocr(self) -> dict[Kind, int]:
+        """Returns the images and pages in which OCR is to look for text."""
+        return self._ctx.catalogue.queue.pictures_for_ocr(every=self.options.ocr == "all")
+
     def left_to_reread(self) -> int:
         """Returns how many contents of an older version wait to be read again, in this program or another."""
         return self._ctx.catalogue.queue.count("reread")
 
     def left_to_transcribe(self) -> int:
         """Returns how many videos wait to be transcribed."""
-        runs = self.transcribes and self._speech.notice is None
-        return self._ctx.catalogue.queue.count("speech") if runs else 0
+        return self._ctx.catalogue.queue.count("speech") if self.listens else 0
+
+    @property
+    def listens(self) -> bool:
+        """Whether videos are transcribed here."""
+        return self.transcribes and self._speech.notice is None
 
     def paths(self) -> tuple[str, ...]:
         """Returns the files that are being read."""

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.media.kinds import MediaError
-from data.media.picture_hash import picture_hash
 from data.span import packed_parts
 from indexer.catalogue.copies import columns
 from indexer.catalogue.rows import NewChunk, Stage, Work
@@ -92,12 +91,10 @@ class DecodeStage:
                 return
             self._paths[thread] = path
             if stage == "ocr":
-                with self._ctx.time_left.work("ocr", {None: 1}):
-                    finished = self._ocr.read(work, path)
+                finished = self._ocr.read(work, path)
                 return
             if stage == "speech":
-                with self._ctx.time_left.work("speech", {None: 1}):
-                    finished = self._speech.transcribe(work, path, self._do_quick)
+                finished = self._speech.transcribe(work, path, self._do_quick)
                 return
             job = self._job(stage, work, path)
             if job is None:
@@ -117,6 +114,7 @@ class DecodeStage:
             log.info("%s", error)
         finally:
             self._paths.pop(thread, None)
+            self._ctx.time_left.ended(work.hash)
             if not is_sent:
                 self._queue.release(work, finished=finished)
 
@@ -144,6 +142,7 @@ class DecodeStage:
         timeout_s = 60.0 + job.work.size / 20e6
         if job.stored is not None:
             specs = [reader.ChunkSpec(p.ordinal, p.span) for p in job.stored if p.same_as is None]
+            self._ctx.time_left.embeds(job, len(specs))
         elif kind == "video" or (kind == "image" and job.work.size > LARGE_BYTES):
             outline = sandbox.submit(
                 reader.outline,
@@ -154,8 +153,8 @@ class DecodeStage:
                 timeout_s=timeout_s,
             ).result()
             specs = list(outline.chunks)
-            self._ctx.time_left.opened(job, len(specs))
             _set_facts(job, outline)
+            self._ctx.time_left.opened(job, len(specs))
             if kind == "image":
                 self._free_half(outline)
             elif self._is_half(job, outline):
@@ -163,7 +162,7 @@ class DecodeStage:
             if not job.cues and kind == "video":
                 job.cues = self._subtitles_of_copies(job)
         else:
-            chunks: dict[Kind | None, int] = {}
+            chunks: dict[Kind, int] = {}
             with self._ctx.time_left.work("decode", chunks):
                 outline, first = sandbox.submit(
                     still_scenes.first_look,
@@ -288,7 +287,7 @@ class DecodeStage:
             if chunk.thumbnail and job.stored is None:
                 self._ctx.thumbnails.put(job.work.hash, spec.ordinal, chunk.thumbnail)
                 if job.work.kind == "image" and spec.span.page is None:
-                    job.facts["picture_hash"] = picture_hash(chunk.thumbnail)
+                    job.facts["picture_hash"] = chunk.picture_hash
             job.sent += 1
             job.needs_ocr |= chunk.unread
             if chunk.note is not None and job.stored is None:

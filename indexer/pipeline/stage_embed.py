@@ -58,7 +58,8 @@ class EmbedStage:
         self._ctx.priority.give_way()
         start = time.monotonic()
         try:
-            with self._ctx.time_left.work("embed", Counter(item.job.work.kind for item in items)):
+            kinds = Counter(item.job.work.kind for item in items)
+            with self._ctx.time_left.work("embed", kinds, model=items[0].job.model.id):
                 vectors = embed_checked(embedder, inputs)
         except InputRefused as error:
             if len(items) == 1:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.media.kinds import MediaError
+from data.media.kinds import TEXTLESS, MediaError
 from indexer.catalogue.rows import StoredChunk, Work
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.embed_checked import embed_checked
@@ -38,9 +38,13 @@ class OcrStage:
         from data import reader
 
         try:
-            from model.ocr import read_text
+            from model.ocr import prepare, read_text
+
+            prepare()
         except ImportError:
             return self._give_up("Words in images are not read: onnxruntime is not installed.")
+        except ModelError as error:
+            return self._give_up(f"Words in images are not read: {error}.")
         row, embedder = self._ctx.models.answering()
         texts: dict[int, str] = {}
         vectors: dict[int, np.ndarray] = {}
@@ -49,26 +53,27 @@ class OcrStage:
                 return False
             self._ctx.priority.give_way()
             spec = reader.ChunkSpec(stored.ordinal, stored.span)
-            try:
-                chunks = self._ctx.sandbox.submit(
-                    reader.decode, Path(path), work.kind, [spec], max_frames=1, max_side=OCR_SIDE
-                ).result()
-            except MediaError as error:
-                if error.cause in (*GONE, "closed"):
-                    raise
-                continue
-            for chunk in chunks:
+            with self._ctx.time_left.work("ocr", {work.kind: 1}, of=work.hash):
                 try:
-                    text = read_text(chunk.frames[0])
-                except ModelError as error:
-                    return self._give_up(f"Words in images are not read: {error}.")
-                give_back_growth()
-                if text.strip():
-                    texts[stored.chunk_id] = f"{stored.text}\n{text}".strip()
-                    if work.kind != "video":
-                        new_input = reader.to_input(replace(chunk, text=texts[stored.chunk_id]), work.kind)
-                        vectors[stored.chunk_id] = embed_checked(embedder, [new_input])[0]
-                        self._ctx.trouble.model_answered()
+                    chunks = self._ctx.sandbox.submit(
+                        reader.decode, Path(path), work.kind, [spec], max_frames=1, max_side=OCR_SIDE
+                    ).result()
+                except MediaError as error:
+                    if error.cause in (*GONE, "closed"):
+                        raise
+                    continue
+                for chunk in chunks:
+                    try:
+                        text = read_text(chunk.frames[0])
+                    except ModelError as error:
+                        return self._give_up(f"Words in images are not read: {error}.")
+                    give_back_growth()
+                    if text.strip():
+                        texts[stored.chunk_id] = f"{stored.text}\n{text}".strip()
+                        if work.kind != "video":
+                            new_input = reader.to_input(replace(chunk, text=texts[stored.chunk_id]), work.kind)
+                            vectors[stored.chunk_id] = embed_checked(embedder, [new_input])[0]
+                            self._ctx.trouble.model_answered()
         worker = self._ctx.worker_id
         self._ctx.catalogue.contents.write_ocr(work.hash, texts, row.id, vectors, worker=worker)
         if texts:
@@ -88,7 +93,7 @@ class OcrStage:
         except MediaError as error:
             if error.cause in (*GONE, "closed"):
                 raise
-            return [stored for stored in chunks if len(stored.text) < pdf.TEXTLESS]
+            return [stored for stored in chunks if len(stored.text) < TEXTLESS]
         return [stored for stored in chunks if stored.span.page in pages]
 
     def _give_up(self, notice: str) -> bool:

@@ -20,6 +20,7 @@ from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.jobs import GONE
 from indexer.pipeline.options import IndexingOptions
 from indexer.pipeline.work_queue import WorkQueue
+from indexer.types import Kind
 from model import speech
 from model.embedder import ModelError
 
@@ -80,19 +81,22 @@ class SpeechStage:
                 return False
             self._ctx.priority.give_way()
             do_quick()
-            try:
-                sound = self._sound(path, at)
-            except MediaError as error:
-                if error.cause in (*GONE, "closed"):
-                    raise
-                log.info("%s: %s", path, error)
-                transcripts.add(work.hash, (), by="failed", worker=worker)
-                return True
-            is_last = len(sound) < round(SECTION_S * speech.SAMPLE_RATE)
-            try:
-                cues = transcriber.transcribe(sound) if len(sound) else []
-            except ModelError as error:
-                return self._give_up(error)
+            heard: dict[Kind, float] = {}
+            with self._ctx.time_left.work("speech", heard, of=work.hash):
+                try:
+                    sound = self._sound(path, at)
+                except MediaError as error:
+                    if error.cause in (*GONE, "closed"):
+                        raise
+                    log.info("%s: %s", path, error)
+                    transcripts.add(work.hash, (), by="failed", worker=worker)
+                    return True
+                is_last = len(sound) < round(SECTION_S * speech.SAMPLE_RATE)
+                try:
+                    cues = transcriber.transcribe(sound) if len(sound) else []
+                except ModelError as error:
+                    return self._give_up(error)
+                heard["video"] = len(sound) / speech.SAMPLE_RATE
             next_s = at + SECTION_S
             if cues and not is_last and cues[-1].end_s > SECTION_S - EDGE_S and cues[-1].start_s > EDGE_S:
                 next_s = at + cues.pop().start_s

@@ -25,6 +25,8 @@ def first_look(
     path: Path, kind: Kind, count: int, *, window_s: float, overlap_s: float, max_frames: int, max_side: int
 ) -> tuple[Outline, list[Chunk]]:
     """Returns the outline and the first `count` chunks with thumbnails; an image needs no second call."""
+    if kind == "image":
+        return reader.outline_and_image(path, max_side)
     outline = reader.outline(path, kind, window_s=window_s, overlap_s=overlap_s)
     specs = outline.chunks[:count]
     if not specs:

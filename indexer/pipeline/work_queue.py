@@ -2,9 +2,10 @@
 
 Built around the catalogue's queue (`indexer/catalogue/queue.py`) and one lock over the contents in
 progress here. New contents come first: one of each kind, then images and PDFs before videos; then re-embedding
-for a model switch, OCR, contents that an older version read (`data.media.kinds.GENERATION`), and speech. Nothing
-here is stored: a content that was in progress when the program ended is still pending in the
-catalogue. The file knows nothing of how the work is done.
+for a model switch, OCR, contents that an older version read (`data.media.kinds.GENERATION`), and speech. The text in
+a few images is looked for early, as nothing else tells the time that OCR will take. Nothing here is stored: a content
+that was in progress when the program ended is still pending in the catalogue. The file knows nothing of how the work is
+done.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ RETRY_FIRST_S, RETRY_MAX_S = 0.5, 8.0
 UNREADABLE_S = 30.0
 """Seconds until a content without a readable file is tried again, unless the folders change before."""
 
+EARLY_EACH = 32
+"""The text of the newest image is looked for after each so many contents: they tell what OCR will take, whatever is in
+which folder. (It is a thirtieth of what is to be done anyway.)"""
+
+EMPTY_S = 0.2
+"""Seconds for which a kind of which nothing waited is asked for after the others."""
+
 ORDER: tuple[Kind, ...] = ("image", "pdf", "video")
 
 
@@ -45,6 +53,8 @@ class WorkQueue:
         self._postponed_files: dict[int, tuple[float, float]] = {}  # file id -> (time of the next attempt, wait)
         self._prefetched: dict[Kind, deque[Work]] = {kind: deque() for kind in ORDER}
         self._begun: set[Kind] = set()  # the first of each kind comes first: it tells what the others will take
+        self._taken = self._early = 0  # new contents, images for OCR before these were all read
+        self._asked_again = dict.fromkeys(ORDER, 0.0)  # kind -> time until which it comes last
         self._prefetched_rereads: deque[Work] = deque()
         self._all_reread = False  # reset by `look_again`
         self._switching = False  # a model is being built
@@ -144,6 +154,9 @@ class WorkQueue:
             if stage == "decode":
                 self._prefetched[work.kind].popleft()
                 self._begun.add(work.kind)
+                self._taken += 1
+            elif stage == "ocr" and self._is_ocr_early():
+                self._early += 1
             elif stage == "reread":
                 self._prefetched_rereads.popleft()
             elif stage == "speech":
@@ -152,14 +165,14 @@ class WorkQueue:
 
     def _peek(self, quick: bool) -> tuple[Stage, Work] | None:
         skip = self._contents_to_skip()
-        for kind in sorted(ORDER[:2] if quick else ORDER, key=self._begun.__contains__):
-            works = self._prefetched[kind]
-            if not works:
-                works.extend(self._queue.waiting("decode", 32, skip, kind=kind))
-            while works and works[0].hash in skip:
-                works.popleft()
-            if works:
-                return "decode", works[0]
+        if (
+            not quick
+            and self._is_ocr_early()
+            and (waiting := self._queue.waiting("ocr", 1, skip, kind="image", newest=True))
+        ):
+            return "ocr", waiting[0]
+        if (work := self._peek_new(ORDER[:2] if quick else ORDER, skip)) is not None:
+            return "decode", work
         if quick:
             return None
         if (work := self._peek_embed(skip)) is not None:
@@ -171,6 +184,24 @@ class WorkQueue:
         may_transcribe = self._speech and self._transcribing is None
         if may_transcribe and (waiting := self._queue.waiting("speech", 1, skip)):
             return "speech", waiting[0]
+        return None
+
+    def _is_ocr_early(self) -> bool:
+        return self._ocr and self._taken >= EARLY_EACH * (self._early + 1)
+
+    def _peek_new(self, kinds: tuple[Kind, ...], skip: set[bytes]) -> Work | None:
+        """Returns a new content. Kinds that had none a moment ago come last: most folders hold one kind, and to ask for
+        the others each time cost as much as all else that is asked for an image."""
+        now = time.monotonic()
+        for kind in sorted(kinds, key=lambda kind: (now < self._asked_again[kind], kind in self._begun)):
+            works = self._prefetched[kind]
+            if not works:
+                works.extend(self._queue.waiting("decode", 32, skip, kind=kind))
+            while works and works[0].hash in skip:
+                works.popleft()
+            if works:
+                return works[0]
+            self._asked_again[kind] = now + EMPTY_S
         return None
 
     def _peek_embed(self, skip: set[bytes]) -> Work | None:

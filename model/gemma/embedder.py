@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -57,6 +57,11 @@ class Budget:
     page: int = 560
     frame: int = 140
     frames: int = 16
+
+    def __str__(self) -> str:
+        """What differs from the defaults, as `read` takes it."""
+        given, default = asdict(self), asdict(Budget())
+        return ",".join(f"{name}={value}" for name, value in given.items() if value != default[name])
 
     def __post_init__(self) -> None:
         for name in ("image", "page", "frame"):
@@ -136,7 +141,8 @@ class GemmaEmbedder:
         settings = (RECIPE, precision, self.dim, *astuple(self.budget), *hashes)
         texts = (prompts.QUERY, prompts.DOCUMENT, prompts.TASK, prompts.NO_TITLE, NEAR)
         digest = hashlib.blake2b(repr((settings, texts)).encode(), digest_size=6).hexdigest()
-        self.id = f"{name}:{precision}{f':{dim}' if dim else ''}@{digest}-{RECIPE}"
+        parts = (name, precision, str(dim or ""), str(self.budget))
+        self.id = f"{':'.join(filter(None, parts))}@{digest}-{RECIPE}"
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
         """Returns float32 [len(inputs), dim]; rows of unit length, in order.

@@ -7,7 +7,10 @@ the rarer. It knows nothing of networks and tokenizers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
+
+import numpy as np
 
 
 class Length(NamedTuple):
@@ -21,17 +24,21 @@ class Length(NamedTuple):
 def excerpt(tokens: Sequence[int], words: Sequence[int], length: Length) -> list[int]:
     """Returns the tokens of the head, then those of the rarest words of the rest, each once and in their order.
 
-    `words`: for each token, the number of the word that it is part of.
+    `words`: for each token, the number of the word that it is part of, from 0 and never falling.
     """
     if len(tokens) <= length.head + length.rest:
         return list(tokens)
-    by_word: dict[int, list[int]] = {}
-    for token, word in zip(tokens, words, strict=True):
-        by_word.setdefault(word, []).append(token)
-    last = words[length.head - 1]  # the last word of the head, perhaps cut
-    head = {tuple(parts) for word, parts in by_word.items() if word <= last}
-    rest = dict.fromkeys(tuple(parts) for word, parts in by_word.items() if word > last)
-    rare = [parts for parts in rest if parts not in head and max(parts) >= length.common]
+    starts = np.flatnonzero(np.diff(words, prepend=-1))
+    rarest = np.maximum.reduceat(np.asarray(tokens), starts)
+    bounds = [*starts.tolist(), len(tokens)]
+    first = int(np.searchsorted(starts, length.head))  # the first word of the rest; the head may end within one
+    head = {tuple(tokens[start:end]) for start, end in pairwise(bounds[: first + 1])}
+    rare_at = (first + np.flatnonzero(rarest[first:] >= length.common)).tolist()
+    rare = [
+        parts
+        for parts in dict.fromkeys(tuple(tokens[bounds[at] : bounds[at + 1]]) for at in rare_at)
+        if parts not in head
+    ]
     kept: set[tuple[int, ...]] = set()
     room = length.rest
     for parts in sorted(rare, key=max, reverse=True):

@@ -28,7 +28,13 @@ PINNED = {
 }
 """The files that come out alike on every machine, by SHA-256."""
 
-EARLIER = {"lite@c400e9f7-r3": 3, "lite@127b24cb-r4": 4, "lite@127b24cb-r5": 5}
+OCR_PINNED = {"detect.onnx": "17b725f72dab4653f822c5958da86f136b085c302c46e7c1fa39e27968ed896a"}
+"""What set-up makes of the network that finds lines of text, by SHA-256."""
+
+TEXT_ROWS_AT, TEXT_SCALES_AT = 19_009, 11_739_485
+"""Where words stand in text.onnx, which comes out alike everywhere: int8 [30522, 384] and float32 [30522, 1]."""
+
+EARLIER = {"lite@c400e9f7-r3": 3, "lite@127b24cb-r4": 4, "lite@127b24cb-r5": 5, "lite@5bd195dc-r6": 6}
 """Ids of earlier recipes, with their numbers, which the same files serve: old libraries answer until renewed."""
 
 TEXT_DIM = 384
@@ -72,9 +78,11 @@ def check_sizes(folder: Path) -> None:
 
 
 def _is_older(folder: Path) -> bool:
-    """Whether a folder of the lite model lacks what this version needs of it."""
+    """Whether a folder lacks what this version needs of it: a file of the lite model, or today's OCR networks."""
     try:
         files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+        if any(name in files and files[name].get("sha256") != digest for name, digest in OCR_PINNED.items()):
+            return True
         return "text.onnx" in files and not PINNED.keys() <= files.keys()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False  # damaged, which `check_sizes` says

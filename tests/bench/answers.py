@@ -251,7 +251,8 @@ def lettered(folder: Path, rng: np.random.Generator, words: Sequence[str]) -> li
             sort, text = "sign in a picture", f"{' '.join(rng.choice(words, 2, replace=False))} road".upper()
         picture = Image.fromarray(rng.integers(90, 150, (480, 640, 3), dtype=np.uint8))
         picture = picture.resize((160, 120)).resize((640, 480))  # a soft ground, as a wall out of focus
-        font = ImageFont.load_default(44)
+        size = next(size for size in range(44, 8, -2) if ImageFont.load_default(size).getlength(text) < 500)
+        font = ImageFont.load_default(size)  # so that no letter is beyond the picture's edge
         left, top = (int(x) for x in rng.integers(40, 120, 2))
         box = ImageDraw.Draw(picture)
         around = box.textbbox((left, top), text, font=font)

@@ -152,13 +152,14 @@ class PeakMemory(threading.Thread):
         try:
             root = psutil.Process(self.pid)
             while root.is_running() and root.status() != psutil.STATUS_ZOMBIE:
-                self.bytes = max(self.bytes, sum(map(_pss, [root, *root.children(recursive=True)])))
+                self.bytes = max(self.bytes, sum(map(pss, [root, *root.children(recursive=True)])))
                 time.sleep(0.2)
         except psutil.NoSuchProcess:
             return
 
 
-def _pss(process: psutil.Process) -> int:
+def pss(process: psutil.Process) -> int:
+    """Returns bytes; 0 if the process has ended."""
     try:
         rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
     except OSError:  # it has ended

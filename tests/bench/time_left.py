@@ -44,13 +44,18 @@ def compared(rows: list[tuple[float, list[dict[str, Any]]]]) -> list[list[object
         if at < due:
             continue
         due += ROW_S
-        told = sum(one["seconds_left"] or 0.0 for one in work)
+        told = [one["seconds_left"] for one in work if one["left"]]
         steps = ", ".join(
-            f"{one['kind'] or one['step']} {one['left']}: {one['seconds_left'] or 0:.0f} s" for one in work
+            f"{one['kind'] or one['step']} {one['left']}: {_seconds(one['seconds_left'])}" for one in work
         )
         took = end - at
-        table_rows.append([f"{at:.0f}", f"{told:.0f}", f"{took:.0f}", f"{told / max(took, 1):.2f}", steps])
+        ratio = None if None in told else f"{sum(told) / max(took, 1):.2f}"
+        table_rows.append([f"{at:.0f}", None if None in told else f"{sum(told):.0f}", f"{took:.0f}", ratio, steps])
     return table_rows
+
+
+def _seconds(told: float | None) -> str:
+    return "–" if told is None else f"{told:.0f} s"
 
 
 def main() -> None:

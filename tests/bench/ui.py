@@ -3,8 +3,8 @@
 Everything is measured in a real Chromium against `sightline serve` in a process of its own, each figure
 beside its bare part in the same run: the bare import of Gradio, the same search by bare `fetch`. The library
 is 10,000 real (tiny) images written straight into a catalogue with vectors of the lite model, since indexing
-is measured elsewhere (`make bench-index`). `python -m tests.bench.ui first` measures the searches alone that come while
-Gradio is imported.
+is measured elsewhere (`make bench-index`), and so are the searches that come while Gradio is imported
+(`make bench-ui-start`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -347,30 +347,6 @@ def crowd(url: str, people: int = PEOPLE) -> tuple[list[float], int]:
     return [ms for ms, _ in done], sum(lost for _, lost in done)
 
 
-def first_searches(data_dir: Path, starts: int = 5) -> tuple[list[float], list[float]]:
-    """Milliseconds of searches while Gradio is imported, and of as many right after, of `starts` starts together."""
-    early, late = [], []
-    for start in range(starts):
-        served = Served(data_dir)
-        served.answers()
-        with httpx.Client(base_url=served.url, timeout=60) as client:
-            words = iter(phrases(20 + start, 4000))
-
-            def search(client: httpx.Client = client, words: Iterator[str] = words) -> float:
-                began = time.perf_counter()
-                client.get("/api/search", params={"q": next(words), "k": "30"}).raise_for_status()
-                return (time.perf_counter() - began) * 1000
-
-            for _ in range(5):  # the model is loaded
-                search()
-            while not client.get("/api/status").json()["gradio"]:  # the first request begins the import
-                early += [search() for _ in range(5)]
-            time.sleep(2)
-            late += [search() for _ in range(max(50, len(early) // (start + 1)))]
-        served.stop()
-    return early, late
-
-
 def while_indexing(browser: Browser, scratch: Path, files: int) -> tuple[list[float], list[float], int]:
     """Enter to painted and bare fetch while `files` images wait to be indexed; how many still did after."""
     folder = scratch / "new photos"
@@ -393,23 +369,12 @@ def while_indexing(browser: Browser, scratch: Path, files: int) -> tuple[list[fl
     return painted, fetched, pending
 
 
-def first_row(data_dir: Path) -> list[object]:
-    early, late = first_searches(data_dir)
-    times = np.percentile(early, 95) / np.percentile(late, 95)
-    what = f"a search while Gradio is imported ({len(early)}); after it {spread(late)}"
-    return [what, spread(early), f"p95 {times:.1f} × of one after (2)"]
-
-
-def main(names: Sequence[str]) -> None:
+def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="bench-ui-"))
     path = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
     try:
         data_dir = scratch / "library"
         fill(data_dir, scratch / "photos", CHUNKS)
-        first = first_row(data_dir)
-        if names == ["first"]:
-            print(table(["what", "ms", "target"], [first]))
-            return
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=path, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
@@ -431,7 +396,6 @@ def main(names: Sequence[str]) -> None:
         rows = [
             [f"Enter → results painted, {CHUNKS:,} chunks", spread(painted), f"{extra:+.0f} on bare fetch (50)"],
             ["the same search by bare `fetch`", spread(fetched), ""],
-            first,
             [
                 f"click on a card → video of {size:.1f} GB plays (pointer there {REST_MS} ms before)",
                 spread(played["mouse"]),
@@ -454,4 +418,4 @@ def main(names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

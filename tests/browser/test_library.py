@@ -86,6 +86,15 @@ def test_an_empty_library_says_what_to_do_with_one_button(page: Page, empty: Ser
     expect(page.get_by_role("combobox", name="Path of a folder")).to_be_focused()
 
 
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [("albums", "There are no albums yet."), ("duplicates", "There are none."), ("settings", "Settings")],
+)
+def test_a_view_with_nothing_to_show_says_so(page: Page, empty: Server, view: str, words: str) -> None:
+    page.goto(f"{empty.url}/?view={view}")
+    expect(page.locator(f"section.{view}")).to_contain_text(words)
+
+
 def test_progress_is_on_the_page_while_indexing_goes_on(page: Page, busy: tuple[Server, Busy]) -> None:
     server, library = busy
     library.changes = {"pending": 1204, "chunks_per_s": 12.5, "seconds_left": 95.0, "reading": ("/a/film.mp4",)}

@@ -9,7 +9,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from indexer.library import Library
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, answered
 from tests.media import draw_image, draw_video
 
 pytestmark = pytest.mark.browser
@@ -24,6 +24,8 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     draw_video(folder / "IMG_1.mov", 3, 5, size=(64, 48))
     whole = draw_image(folder / "torn.jpg", seed=3, size=(800, 600)).read_bytes()
     (folder / "torn.jpg").write_bytes(whole[: int(0.95 * len(whole))])
+    for name, size in (("panorama", (1800, 260)), ("receipt", (200, 900)), ("landscape", (900, 500))):
+        draw_image(folder / f"{name}.png", seed=4, size=size)
     (folder / "notes.txt").write_text("words")
     (folder / "@eaDir").mkdir()
     with Library.open(tmp_path_factory.mktemp("library"), ocr="off") as library:
@@ -56,6 +58,16 @@ def test_what_is_wrong_with_a_picture_stands_with_it(page: Page, album: Server) 
     page.goto(f"{album.url}/?q=name:torn")
     page.locator("a.open").first.click()
     expect(page.locator(".viewer .note")).to_contain_text("the end of the file is missing")
+
+
+def test_a_panorama_and_a_receipt_are_shown_whole_and_no_wider_than_a_row(page: Page, album: Server) -> None:
+    page.goto(f"{album.url}/?kind=image")
+    answered(page)
+    for name, fit, shape in (("panorama", "contain", 2.2), ("receipt", "contain", 0.72), ("landscape", "cover", 1.8)):
+        picture = page.locator(".card", has_text=f"{name}.png").locator(".picture")
+        expect(picture.locator("img")).to_have_css("object-fit", fit)
+        box = picture.bounding_box()
+        assert box is not None and abs(box["width"] / box["height"] - shape) < 0.02, name
 
 
 def test_what_is_left_out_is_named_with_its_reason(page: Page, album: Server) -> None:

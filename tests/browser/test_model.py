@@ -18,8 +18,9 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from app.cli.model_install import install_model
 from app.demo import build
 from indexer.library import Library
-from indexer.types import LibraryOptions, Part, Query
+from indexer.types import LibraryOptions, OtherModel, Part, Query
 from model.hub_models import HUB_MODELS
+from tests.app.serving import Busy
 from tests.browser.conftest import Server, opened, shot
 from tests.browser.test_access import SCREENS, violations
 from tests.data.download.model_hub import ModelHub
@@ -184,6 +185,20 @@ def test_both_models_are_compared_on_the_last_searches_and_axe_finds_nothing(
         change.scroll_into_view_if_needed()
         shot(page, f"model-change-{screen}")
         assert violations(page, npm) == []
+
+
+def test_two_models_of_one_name_are_told_apart(context: BrowserContext, library: Library) -> None:
+    names = ["tiny:int8:frame=70@0a1b2c-1", "tiny:int8@3d4e5f-1", "tiny:int8@6a7b8c-1"]
+    served = Busy(library, model=names[0], other_model=OtherModel(names[1], building=False))
+    with Server(served, gradio=False) as server:
+        page = context.new_page()
+        page.goto(f"{server.url}/?view=settings")
+        change = page.get_by_role("region", name="Change of the model")
+        expect(change).to_contain_text("tiny:int8:frame=70 answers; tiny:int8 answered before.")
+        served.changes["model"] = names[2]
+        page.reload()
+        expect(change).to_contain_text(f"{names[2]} answers; {names[1]} answered before.")
+        expect(change.get_by_role("button", name=f"delete {names[1]}'s vectors")).to_be_visible()
 
 
 def test_a_change_is_undone_and_then_kept_on_the_page(context: BrowserContext, changed: Library) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from urllib.parse import urlparse
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Server, answered, settled, shot
+from tests.browser.conftest import Server, answered, settled, shot, until
 
 pytestmark = pytest.mark.browser
 
@@ -189,6 +191,38 @@ def test_a_new_question_does_not_wait_for_the_pictures_of_the_last(page: Page, s
     settled(page)
 
 
+def test_a_slow_answer_is_waited_for_in_words_and_the_results_of_before_fade(page: Page, server: Server) -> None:
+    held: list[Route] = []
+    page.route("**/api/search?*", lambda route: held.append(route))
+    page.goto(server.url)
+    wait = "getComputedStyle(it, '::before').content === '\"Searching …\"'"
+    until(page, ".late > .summary", wait)
+    held.pop().continue_()
+    expect(page.locator(".card").first).to_be_visible()
+    expect(page.locator(".results")).not_to_have_class(re.compile("late"))
+    box = page.get_by_role("combobox", name="Search in words")
+    box.fill("lighthouse")
+    box.press("Enter")
+    expect(page.locator(".late > .grid")).to_have_css("opacity", "0.62")
+    held.pop().continue_()
+    expect(page.locator(".results:not(.late) .card .title").first).to_have_text("lighthouse report.pdf")
+
+
+def test_a_search_asks_for_its_answer_and_for_no_drawing(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    settled(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(urlparse(request.url).path))
+    box = page.get_by_role("combobox", name="Search in words")
+    for words in ("lighthouse", "red square"):
+        box.evaluate("(it, words) => { it.value = words; it.form.requestSubmit(); }", words)
+        answered(page)
+    settled(page)
+    assert asked.count("/api/search") == 2
+    assert not [path for path in asked if path.endswith(".svg")]
+    until(page, ".card .kind use", "it.getBBox().width > 10")
+
+
 def test_pages_of_one_pdf_fold_under_it_and_unfold(page: Page, server: Server) -> None:
     search(page, server, "lighthouse")
     titles = page.locator(".card .title", has_text="lighthouse report.pdf")
@@ -250,12 +284,21 @@ def test_results_can_be_folded_to_one_per_file(page: Page, server: Server) -> No
     search(page, server, "lighthouse")
     expect(page.locator(".more")).to_have_count(0)
     page.get_by_role("button", name="One per file").click()
+    page.get_by_role("button", name="Best part of each file").click()
     expect(page).to_have_url(f"{server.url}/?q=lighthouse&fold=max")
     expect(page.locator(".more").first).to_be_visible()
     titles = page.locator(".card .title").all_text_contents()
     assert len(titles) == len(set(titles)) > 1
     shot(page, "folded")
-    page.get_by_role("button", name="One per file").click()
+    page.locator("[data-key='One per file']").click()
+    with page.expect_response("**/api/search?*fold=centroid*") as answer:
+        page.get_by_role("button", name="Each file as a whole").click()
+    assert answer.value.ok
+    answered(page)
+    expect(page.locator(".chosen", has_text="Each file as a whole")).to_be_visible()
+    assert sorted(page.locator(".card .title").all_text_contents()) == sorted(titles)
+    page.locator("[data-key='One per file']").click()
+    page.locator(".sheet").get_by_role("button", name="Each file as a whole").click()
     expect(page).to_have_url(f"{server.url}/?q=lighthouse")
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from app.web.sign_in import make_ticket
-from tests.browser.conftest import Server, answered, opened
+from tests.browser.conftest import Server, answered, opened, shot
+from tests.browser.test_access import LOOKS, SCREENS, violations
 
 pytestmark = pytest.mark.browser
 
@@ -42,3 +44,19 @@ def test_the_token_opens_the_page_and_leaves_the_address(browser: Browser, guard
         page.get_by_role("button", name="Open").click()
         expect(page.get_by_role("combobox", name="Search in words")).to_be_visible()
         assert page.url == f"{guarded.url}/"
+
+
+@pytest.mark.parametrize("screen", LOOKS)
+def test_the_page_that_asks_for_a_token_is_the_product_s_and_axe_finds_nothing(
+    browser: Browser, guarded: Server, npm: Path, screen: str
+) -> None:
+    with opened(browser, **SCREENS[screen], bypass_csp=True) as context:
+        page = context.new_page()
+        page.goto(guarded.url)
+        expect(page.get_by_text("Sightline").first).to_be_visible()
+        shot(page, f"token-{screen}")
+        assert violations(page, npm) == []
+        ground = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Open").click()
+        expect(page.locator(".frame")).to_have_css("background-color", ground)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
@@ -322,6 +324,36 @@ def test_a_file_can_be_downloaded_and_a_moment_exported(page: Page, server: Serv
 
     info = probe(tmp_path / "clip.mp4")
     assert abs(info.duration_s - (later["end_s"] - later["start_s"])) < 4
+
+
+def test_moments_of_films_are_cut_into_a_reel_with_its_edit_lists(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?q=road+trip&kind=video")
+    page.locator(".card .fold").first.click()
+    for n in (0, 1):
+        page.locator(".card .pick").nth(n).click(force=True)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Cut the videos into a reel").click()
+    assert download.value.suggested_filename == "Sightline reel.zip"
+    with zipfile.ZipFile(download.value.path()) as made:
+        assert {Path(name).suffix for name in made.namelist()} == {".mp4", ".csv", ".edl"}
+        (listed,) = (name for name in made.namelist() if name.endswith(".csv"))
+        assert len(made.read(listed).decode().splitlines()) == 3  # the head and two moments
+
+
+def test_the_owner_has_a_file_shown_in_the_file_manager(
+    page: Page, server: Server, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = tmp_path / "xdg-open"
+    manager.write_text(f'#!/bin/sh\necho "$1" > "{tmp_path}/opened"\n')
+    manager.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+    page.goto(f"{server.url}/?q=red+square")
+    page.locator(".card a.open", has_text="red square.jpg").click()
+    with page.expect_response("**/api/reveal") as answer:
+        page.get_by_role("button", name="Show in folder").click()
+    assert answer.value.ok
+    assert (tmp_path / "opened").read_text().strip() == str(folder)
 
 
 def test_a_file_deleted_between_search_and_click_says_so(page: Page, server: Server, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from PIL import Image, ImageFilter
 
 from data.media.dates import Taken
 from data.media.kinds import MediaError
-from data.reader import ChunkSpec, best_of, decode, make_thumbnail, outline, to_input
+from data.media.picture_hash import hash_of_thumbnail
+from data.reader import ChunkSpec, best_of, decode, make_thumbnail, outline, outline_and_image, to_input
 from model.inputs import Cue
 from tests.media import add_sound, add_subtitles, draw_image, draw_pdf, draw_video, picture, time_of, xmp_packet
 
@@ -29,6 +31,41 @@ def test_an_image_is_one_chunk(tmp_path: Path) -> None:
     assert chunk.frames.shape == (1, 320, 240, 3)
     given = to_input(chunk, "image")
     assert given.kind == "image" and given.images[0] is not None and given.text is None and given.video is None
+
+
+def test_one_opening_says_of_an_image_what_two_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = {"taken": "2023:07:14 09:30:00", "gps": (38.71, -9.14), "orientation": 6, "description": "a dog"}
+    paths = [draw_image(tmp_path / f"a.{ending}", "dog", (640, 480), exif=exif) for ending in ("jpg", "png", "webp")]
+    paths += [draw_image(tmp_path / f"b.{ending}", "dog", (640, 480)) for ending in ("jpg", "png", "jp2", "avif")]
+    fax = Image.new("L", (200, 300), 90)
+    fax.save(tmp_path / "fax.tiff", save_all=True, append_images=[fax], dpi=(204, 98))
+    clear = Image.new("RGBA", (300, 200), (250, 20, 20, 0))
+    clear.paste((20, 20, 250, 255), (50, 50, 150, 150))
+    clear.save(tmp_path / "clear.png")
+    late = Image.open(paths[1])
+    late.save(tmp_path / "cut.jpg", "JPEG", quality=90)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:-400])
+    opened: list[str] = []
+    true_open = Path.open
+
+    def open_(path: Path, *rest: Any, **others: Any) -> Any:
+        opened.append(path.name)
+        return true_open(path, *rest, **others)
+
+    monkeypatch.setattr(Path, "open", open_)
+    for path in (*paths, tmp_path / "fax.tiff", tmp_path / "clear.png", tmp_path / "cut.jpg"):
+        opened.clear()
+        found, chunks = outline_and_image(path, 448)
+        openings = len(opened)
+        opened.clear()
+        other = outline(path, "image")
+        (one,), (two,) = chunks, decode(path, "image", other.chunks[:1], max_side=448, thumbnails=True)
+        assert openings < len(opened), path.name
+        assert found == other and one.spec == two.spec and one.text == two.text and one.note == two.note, path.name
+        assert (one.frames == two.frames).all() and one.thumbnail == two.thumbnail, path.name
+        assert one.picture_hash == two.picture_hash, path.name
+        assert bool(one.picture_hash) == bool(hash_of_thumbnail(one.thumbnail) and found.pages is None), path.name
+    assert one.note and "end" in one.note
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -107,13 +108,17 @@ def test_kubernetes_pods_are_not_root_and_cannot_write_to_the_media(pod: str) ->
     assert {m["mountPath"]: m.get("readOnly") for m in container["volumeMounts"]}["/media"] is True
 
 
-def test_the_image_is_not_root_and_copies_what_there_is() -> None:
+def test_the_image_is_not_root_and_holds_what_there_is_and_its_bytecode() -> None:
     text = (DEPLOY / "Dockerfile").read_text("utf-8")
     last = text.rsplit("FROM ", 1)[1]
     assert re.search(r"(?m)^USER 10001$", last)
-    for line in re.findall(r"(?m)^COPY (?!--from)(.+)$", text):
-        *sources, _ = line.split()
-        assert all((ROOT / source).exists() for source in sources), line
+    copied = [source for line in re.findall(r"(?m)^COPY (?!--from)(.+)$", text) for source in line.split()[:-1]]
+    assert all((ROOT / source).exists() for source in copied)
+    described = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    packages = [name.rstrip("*") for name in described["tool"]["setuptools"]["packages"]["find"]["include"]]
+    needed = {*packages, *(file for files in described["tool"]["setuptools"]["data-files"].values() for file in files)}
+    assert needed <= set(copied), "the package cannot be built without"
+    assert "pip install" in text and "--no-compile" not in text and "PYTHONDONTWRITEBYTECODE" not in text
     extras = re.search(r"ARG EXTRAS=(\S+)", text)
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     assert extras and all(re.search(rf"(?m)^{one} = \[", project) for one in extras[1].split(","))

@@ -5,6 +5,9 @@ import logging
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from data.media.image import read_image
+from model import ocr
 from model.embedder import ModelError
 from model.lite import weights
 from model.ocr import Box, TextReader, boxes_of, islands, outline, read_text, smallest_rectangle
@@ -117,8 +121,6 @@ def test_nothing_is_read_where_nothing_is_written(picture: np.ndarray) -> None:
 
 
 def test_photographs_without_text_give_none() -> None:
-    from importlib.resources import files
-
     for name in ("cheetah1.jpg",):
         photo = Image.open(str(files("gradio") / "media_assets" / "images" / name)).convert("RGB")
         assert read(photo) == ""
@@ -146,6 +148,53 @@ def test_a_short_sign_is_read(sign: str) -> None:
     draw.rectangle((200, 150, 440, 250), fill="#fafaf0")
     draw.text((240, 175), sign, "#14143c", ImageFont.load_default(48))
     assert read(picture) == sign
+
+
+def unsparing(reader: TextReader, monkeypatch: pytest.MonkeyPatch) -> Callable[[np.ndarray], str]:
+    """The reader that looks for lines in every picture, whatever the letters' scores."""
+
+    def whole(image: np.ndarray) -> str:
+        with monkeypatch.context() as patched:
+            patched.setattr(ocr, "_LEAST_LETTERS", -np.inf)
+            return reader.read(image)
+
+    return whole
+
+
+def maps_of(reader: TextReader, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the maps that the reader is given from now on."""
+    sizes: list[int] = []
+
+    def noted(probabilities: np.ndarray) -> list[Box]:
+        sizes.append(probabilities.size)
+        return boxes_of(probabilities)
+
+    monkeypatch.setattr(ocr, "boxes_of", noted)
+    return sizes
+
+
+def test_lines_are_not_looked_for_where_no_letters_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, photo = TextReader.load(), Path(str(files("gradio"))) / "media_assets" / "images" / "cheetah1.jpg"
+    sizes = maps_of(reader, monkeypatch)
+    assert reader.read(read_image(photo)) == reader.read(np.full((480, 640, 3), 200, np.uint8)) == ""
+    assert sizes == [0, 0]
+    assert reader.read(np.asarray(page("Departure gate B17"))) != ""
+    assert sizes[2] > 0
+
+
+@pytest.mark.parametrize("size", [40, 60, 110])
+@pytest.mark.parametrize("degrees", [0, 12, 90])
+def test_letters_on_a_photo_are_read_as_if_every_picture_were_looked_at_whole(
+    size: int, degrees: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, photos = TextReader.load(), Path(str(files("gradio"))) / "media_assets" / "images"
+    text = "Harbour road 27"
+    sign = page(text, size=size, width=max(64, size * len(text) * 2 // 3)).rotate(degrees, expand=True)
+    picture = Image.fromarray(read_image(photos / "cheetah1.jpg", 900)).resize((900, 640))
+    picture.paste(sign.crop((0, 0, min(sign.width, 800), min(sign.height, 600))), (60, 30))
+    whole = unsparing(reader, monkeypatch)(np.asarray(picture))
+    assert reader.read(np.asarray(picture)) == whole
+    assert whole
 
 
 def test_it_is_silent(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:

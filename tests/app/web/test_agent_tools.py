@@ -184,6 +184,7 @@ def test_an_agent_reads_and_sees_pages_pictures_and_frames(server: Server) -> No
         ("search", {"txt": "lighthouse"}, "'txt' was unexpected"),
         ("search", {"k": 10_000}, "10000 is greater than"),
         ("find", {}, "There is no tool 'find'"),
+        ("transcript", {"file_id": 1}, "File 1 is no video"),
     ],
 )
 def test_what_cannot_be_answered_is_an_error_with_a_sentence(

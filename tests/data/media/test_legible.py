@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from data.media import legible, pdf
+from data.media.kinds import TEXTLESS
 from data.media.text import repair_mojibake
 from tests.data.media.raw_pdf import lines, page, stream
 
@@ -277,4 +278,4 @@ def test_no_page_of_the_sample_set_is_taken_for_none() -> None:
             for number in range(1, document.pages + 1):
                 assert document.text(number) or document.needs_ocr(number)
                 plain = document._own.engine.plain_text(number)
-                assert plain is not None and document.needs_ocr(number) == (len(plain.strip()) < pdf.TEXTLESS)
+                assert plain is not None and document.needs_ocr(number) == (len(plain.strip()) < TEXTLESS)

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from data.media.picture_hash import COLOURS, STEPS, WAVES, picture_hash
+from data.media.picture_hash import COLOURS, STEPS, WAVES, hash_of_thumbnail, picture_hash
 from data.reader import to_webp
 from indexer.search.near_equal import BURST, COLOUR, SAME
 
@@ -25,7 +25,7 @@ def landscape(seed: int, side: int = 256) -> Image.Image:
 
 
 def hash_of(picture: Image.Image) -> bytes:
-    return picture_hash(to_webp(np.asarray(picture.convert("RGB"))))
+    return hash_of_thumbnail(to_webp(np.asarray(picture.convert("RGB"))))
 
 
 def apart(a: bytes, b: bytes) -> tuple[int, int, int]:
@@ -57,6 +57,13 @@ def test_other_pictures_have_other_hashes() -> None:
     assert sum(waves <= BURST[0] and steps <= BURST[1] for waves, steps, _ in pairs) == 0
 
 
+def test_the_hash_of_a_picture_is_nearly_that_of_its_thumbnail() -> None:
+    for seed in range(6):
+        picture = landscape(seed)
+        waves, steps, colour = apart(picture_hash(picture), hash_of(picture))
+        assert waves <= SAME[0] // 2 and steps <= SAME[1] // 2 and colour <= COLOUR // 2
+
+
 def test_a_flat_picture_and_what_is_none_have_no_hash() -> None:
     assert hash_of(Image.new("RGB", (64, 64), (200, 30, 30))) == b""
-    assert picture_hash(b"") == picture_hash(b"no picture") == b""
+    assert hash_of_thumbnail(b"") == hash_of_thumbnail(b"no picture") == b""

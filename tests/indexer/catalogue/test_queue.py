@@ -1,13 +1,15 @@
 """The queue: what waits, what a copy spares, what failed and is tried again."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from data.media.kinds import GENERATION
 from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.rows import FoundFile
-from tests.indexer.catalogue.conftest import holding, index, put, take
+from indexer.catalogue.rows import FoundFile, NewChunk
+from indexer.types import Kind
+from tests.indexer.catalogue.conftest import VECTOR, holding, index, put, take
 
 
 def test_a_copy_is_one_content_and_costs_no_embedding(catalogue: Catalogue) -> None:
@@ -70,3 +72,38 @@ def test_contents_of_an_older_generation_wait_to_be_read_again_by_their_kind(
     index(catalogue, b"a" * 32, ("as it is read now",))
     catalogue.contents.fail(b"b" * 32, "not shown even now")
     assert catalogue.queue.waiting("reread", 9) == []
+
+
+def test_what_waits_for_ocr_is_counted_in_pictures_and_pages_without_text(catalogue: Catalogue) -> None:
+    model = catalogue.models.add("m", 4)
+    root_id = catalogue.files.set_root(Path("/r"))
+    pages = ["", "a page with words of its own", " " * 20, ""]
+    for name, kind, texts, ocr in (
+        ("a.jpg", "image", [""], "pending"),
+        ("b.jpg", "image", ["a caption that is long"], "pending"),
+        ("c.jpg", "image", [""], "done"),
+        ("d.pdf", "pdf", pages, "pending"),
+        ("e.pdf", "pdf", pages[1:2], "pending"),
+    ):
+        digest = name.encode().rjust(32, b"0")
+        catalogue.files.note(root_id, [FoundFile(f"/r/{name}", cast("Kind", kind), (1, 1, 1))])
+        take(catalogue, digest)
+        chunks = [NewChunk(n, VECTOR, text=text) for n, text in enumerate(texts)]
+        catalogue.contents.write(digest, {}, chunks, model.id, ocr=cast("Any", ocr))
+    assert catalogue.queue.pictures_for_ocr(every=False) == {"image": 2, "pdf": 2 + 1}, "at least one of each"
+    assert catalogue.queue.pictures_for_ocr(every=True) == {"image": 2, "pdf": 5}
+    other = catalogue.models.add("n", 4)
+    assert catalogue.models.lacking_by_kind(model.id) == {}
+    assert catalogue.models.lacking_by_kind(other.id) == {"image": 3, "pdf": 5}
+
+
+def test_what_waits_to_be_heard_is_counted_in_seconds(catalogue: Catalogue) -> None:
+    model = catalogue.models.add("m", 4)
+    root_id = catalogue.files.set_root(Path("/r"))
+    assert catalogue.queue.seconds_to_hear() == 0
+    for name, has_sound in (("a.mp4", True), ("b.mp4", True), ("c.mp4", False)):
+        digest = name.encode().rjust(32, b"0")
+        catalogue.files.note(root_id, [FoundFile(f"/r/{name}", "video", (1, 1, 1))])
+        take(catalogue, digest)
+        catalogue.contents.write(digest, {"duration_s": 90.5}, [NewChunk(0, VECTOR)], model.id, has_sound=has_sound)
+    assert catalogue.queue.seconds_to_hear() == 181

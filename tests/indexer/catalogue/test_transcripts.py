@@ -214,3 +214,13 @@ def test_a_click_leads_to_the_line_that_says_most_of_it(wanted: set[str], at: fl
 def test_what_is_stored_of_who_heard_a_film_reads_back_as_it_was(stored: str) -> None:
     assert Heard.read(stored).stored == stored
     assert Heard.read(stored).name == ("whisper:tiny.en" if "@" in stored else "")
+
+
+def test_a_video_that_is_not_read_or_cannot_be_is_not_one_without_sound(catalogue: Catalogue) -> None:
+    assert catalogue.transcripts.state(b"a file whose bytes are not known") == "unread"
+    assert catalogue.transcripts.state(FILM) == "unread"
+    catalogue.contents.fail(FILM, "cut off")
+    assert catalogue.transcripts.state(FILM) == "unreadable"
+    model = catalogue.models.add("m", 4)
+    catalogue.contents.write(FILM, {}, [NewChunk(0, np.ones(4, np.float32))], model.id)
+    assert catalogue.transcripts.state(FILM) == "none"

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.media.kinds import GENERATION
+from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.pipeline import still_scenes
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.jobs import ByteQueue, Job, JobItem
 from indexer.pipeline.stage_decode import DecodeStage
-from indexer.pipeline.work_queue import WorkQueue
+from indexer.pipeline.work_queue import EARLY_EACH, EMPTY_S, WorkQueue
 from indexer.priority import LONGEST_WAIT_S, QueryPriority, SharedEmbedder
+from indexer.types import Kind
 from model.embedder import Embedder
 from model.inputs import Input
 from tests import media
@@ -201,6 +203,62 @@ def test_what_is_new_is_read_before_what_is_read_again(
     assert not work_queue.is_empty()
 
 
+def test_the_text_in_a_few_images_is_looked_for_before_all_is_read(tmp_path: Path, open_library: OpenLibrary) -> None:
+    catalogue = open_library().catalogue
+    model, root_id = catalogue.models.add("m", 4), catalogue.files.set_root(tmp_path)
+    names = [f"{n:03}" for n in range(150)]
+    catalogue.files.note(root_id, [FoundFile(str(tmp_path / f"{n}.jpg"), "image", (1, 1, 1)) for n in names])
+    digests = [name.encode().rjust(32, b"0") for name in names]
+    catalogue.queue.hashed([(f, f.stamp, d) for f, d in zip(catalogue.queue.unhashed(150), digests, strict=True)])
+    for digest in digests[:20]:
+        catalogue.contents.write(digest, {}, [NewChunk(0, np.ones(4, np.float32))], model.id, ocr="pending")
+    nothing: Any = None
+    work_queue = WorkQueue(
+        PipelineContext(catalogue, nothing, nothing, nothing, nothing, nothing), ocr=True, speech=False
+    )
+    tasks = [task for _ in range(3 * (EARLY_EACH + 1)) if (task := work_queue.take())]
+    assert [stage for stage, _ in tasks] == (["decode"] * EARLY_EACH + ["ocr"]) * 3
+    assert [work.hash for stage, work in tasks if stage == "ocr"] == digests[19:16:-1], "the newest"
+
+
+def test_a_kind_that_was_not_there_is_read_soon_after_it_comes(
+    tmp_path: Path, open_library: OpenLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, library, nothing = tmp_path / "media", open_library(), cast("Any", None)  # a queue asks the catalogue alone
+    images = [str(media.draw_image(folder / f"{seed}.jpg", seed=seed)) for seed in range(5)]
+    page = str(media.draw_pdf(folder / "late.pdf", ["a page"]))
+    film = str(media.draw_video(folder / "late.mp4", 2.0, size=(128, 96), fps=4))
+    library.index([folder])
+    catalogue = library.catalogue
+    catalogue.queue.read_again(images)
+    work_queue = WorkQueue(
+        PipelineContext(catalogue, nothing, nothing, nothing, nothing, nothing), ocr=False, speech=False
+    )
+    asked: list[Kind | None] = []
+    waiting, now = catalogue.queue.waiting, [time.monotonic()]
+
+    def waiting_(*rest: Any, kind: Kind | None = None, **others: Any) -> Any:
+        asked.append(kind)
+        return waiting(*rest, kind=kind, **others)
+
+    def take() -> Kind | None:
+        asked.clear()
+        task = work_queue.take()
+        return task and task[1].kind
+
+    monkeypatch.setattr(catalogue.queue, "waiting", waiting_)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    assert take() == "image" and asked == ["image"]
+    assert take() == "image" and asked == ["pdf", "video"]
+    assert take() == "image" and asked == [], "nobody asks for kinds that were not there a moment ago"
+    catalogue.queue.read_again([page])
+    now[0] += EMPTY_S
+    assert [take(), take()] == ["pdf", "image"]
+    catalogue.queue.read_again([film])
+    assert take() == "image"
+    assert take() == "video", "no time has passed, but nothing else is left"
+
+
 def test_indexing_gives_way_to_a_query_and_a_query_waits_for_nobody() -> None:
     priority = QueryPriority()
     order: list[str] = []
@@ -312,7 +370,7 @@ def test_what_a_model_knows_of_words_is_known_where_it_is_shared(lite: Embedder)
     embedder = SharedEmbedder(lite, QueryPriority())
     frog, moon = embedder.familiarity(embedder.embed([Input(text=word, role="query") for word in ("frog", "moon")]))
     assert frog > moon
-    assert embedder.is_word("corn") and not embedder.is_word("pengiun")
+    assert embedder.is_word("corn") and not embedder.is_word("helicoptr")
 
 
 def test_searches_are_answered_while_indexing(folder: Path, open_library: OpenLibrary) -> None:

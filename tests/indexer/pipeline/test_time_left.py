@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer.catalogue.rows import Work
+from indexer.catalogue.rows import ModelRow, Work
 from indexer.pipeline import time_left
 from indexer.pipeline.jobs import Job
 from indexer.pipeline.time_left import TimeLeft
@@ -22,8 +22,11 @@ BYTES: dict[Kind, float] = {"image": 4e6, "pdf": 60e3, "video": 20e6}
 """Bytes of a chunk in the libraries below."""
 
 
-def job_of(kind: Kind, size: int) -> Any:
-    return Job(Work(b"", kind, (), size), None, None)  # type: ignore[arg-type]
+MODEL = ModelRow(1, "one", 4, "answering", "{}")
+
+
+def job_of(kind: Kind, size: int, model: ModelRow = MODEL) -> Any:
+    return Job(Work(b"", kind, (), size), model, None)  # type: ignore[arg-type]
 
 
 class Indexing:
@@ -104,27 +107,34 @@ def test_after_a_minute_the_estimate_is_within_a_factor_of_two(
             assert left[kind] / 2 <= estimates[kind] <= 2 * left[kind], kind
 
 
-def test_chunks_of_a_film_in_progress_count_and_those_of_a_dropped_job_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [1000.0]
-    monkeypatch.setattr(time_left.time, "monotonic", lambda: clock[0])
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The second that it is, to be moved on."""
+    now = [1000.0]
+    monkeypatch.setattr(time_left.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_chunks_of_a_film_in_progress_count_and_those_of_a_dropped_job_do_not(clock: list[float]) -> None:
     left, film = TimeLeft(), job_of("video", 1000)
     assert left.to_read("video", 1, 1000) is None, "nothing tells it yet"
     left.opened(film, 100)
-    for _ in range(25):
+    for n in range(25):
         with left.work("decode", {"video": 1}):
             clock[0] += 2
         film.sent += 1
-    assert left.to_read("video", 1, 1000) == pytest.approx(75 * 2)
+        if n < 10:
+            with left.work("embed", {"video": 1}, model=MODEL.id):
+                clock[0] += 1
+            film.done[n] = None
+    assert left.to_read("video", 1, 1000) == pytest.approx(75 * 2 + 90 * 1), "each stage has its own rest"
     assert left.to_read("video", 0, 0) == 0
     del film
-    assert left.to_read("video", 1, 1000) == pytest.approx(100 * 2)
+    assert left.to_read("video", 1, 1000) == pytest.approx(3), "at least one of each file"
+    assert left.to_read("video", 7, 1000) == pytest.approx(3 * 7)
 
 
-def test_a_pause_is_no_work_and_a_kind_that_was_never_read_is_compared_with_the_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = [1000.0]
-    monkeypatch.setattr(time_left.time, "monotonic", lambda: clock[0])
+def test_a_pause_is_no_work_and_a_kind_that_was_never_read_is_compared_with_the_others(clock: list[float]) -> None:
     left = TimeLeft()
     for _ in range(10):
         with left.work("decode", {"image": 1}):
@@ -134,8 +144,56 @@ def test_a_pause_is_no_work_and_a_kind_that_was_never_read_is_compared_with_the_
         clock[0] += 1
     assert left.to_read("image", 50, 0) == pytest.approx(50)
     windows = 30e6 / time_left.BYTES["video"]
-    assert left.to_read("video", 3, int(30e6)) == pytest.approx(windows * time_left.COST["video"])
-    assert left.of_stage("ocr", 5) is None and left.of_stage("ocr", 0) == 0
-    with left.work("ocr", {None: 1}):
+    assert left.to_read("video", 2, int(30e6)) == pytest.approx(windows * time_left.COST["video"])
+
+
+def test_text_in_pictures_is_told_by_kind_and_a_scan_in_progress_by_its_pages(clock: list[float]) -> None:
+    left = TimeLeft()
+    with left.work("decode", {"image": 1}):
+        clock[0] += 1
+    assert left.to_ocr({"image": 5}) is None and left.to_ocr({}) == 0
+    with left.work("ocr", {"image": 1}, of=b"picture"):
         clock[0] += 3
-    assert left.of_stage("ocr", 5) == pytest.approx(15)
+    left.ended(b"picture")
+    assert left.to_ocr({"image": 5}) == pytest.approx(15)
+    assert left.to_ocr({"pdf": 5}) == pytest.approx(15 * time_left.OCR_COST["pdf"]), "as other kinds let expect"
+    for _ in range(40):
+        with left.work("ocr", {"pdf": 1}, of=b"scan"):
+            clock[0] += 2
+    assert left.to_ocr({"image": 5, "pdf": 100}) == pytest.approx(15 + 60 * 2), "40 of its pages are done"
+    left.ended(b"scan")
+    assert left.to_ocr({"pdf": 100}) == pytest.approx(200)
+
+
+def test_listening_is_told_by_seconds_of_sound_and_one_film_at_a_time(clock: list[float]) -> None:
+    left = TimeLeft()
+    film = job_of("video", int(30e6))
+    film.has_sound, film.facts = True, {"duration_s": 600.0}
+    with left.work("decode", {"video": 1}), left.work("embed", {"video": 1}, model=1):
+        clock[0] += 1
+    left.opened(film, 20)
+    assert left.to_hear(600) is None, "none was listened to"
+    assert left.to_hear(60, is_built_in=True) == pytest.approx(60 * time_left.SOUND_COST * 2 / time_left.COST["video"])
+    with left.work("speech", {"video": 60.0}, of=b"film"):
+        clock[0] += 12
+    assert left.to_hear(600) == pytest.approx(540 * 0.2), "whatever else was done at once"
+    left.ended(b"film")
+    assert left.sound_of(1, int(30e6)) == 600, "it is not read yet, and will be listened to"
+    del film
+    assert left.sound_of(1, int(30e6)) == pytest.approx(600, rel=0.4)
+
+
+def test_another_model_s_vectors_cost_what_that_model_takes(clock: list[float]) -> None:
+    left = TimeLeft()
+    for _ in range(100):
+        with left.work("embed", {"image": 1}, model=1):
+            clock[0] += 0.01
+    assert left.to_embed({"image": 50, "pdf": 10}, 2) is None
+    other = job_of("pdf", 1000, ModelRow(2, "other", 4, "building", "{}"))
+    other.stored = []
+    left.embeds(other, 8)
+    for kind, seconds in (("image", 4.0), ("pdf", 3.0)):
+        with left.work("embed", {kind: 1}, model=2):
+            clock[0] += seconds
+    other.done = {0: None}
+    assert left.to_embed({"image": 50, "pdf": 10}, 2) == pytest.approx(50 * 4 + 9 * 3)

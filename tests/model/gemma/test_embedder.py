@@ -153,6 +153,8 @@ def test_the_id_tells_precision_budget_prompts_and_files_apart(made, tmp_path, m
     ids = {load_gemma(folder).id, load_gemma(folder, dim=256).id, load_gemma(folder, detail="frame=70").id,
            load_gemma(folder, detail="frames=8").id}  # fmt: skip
     assert load_gemma(folder, detail="frame=140").id in ids and len(ids) == 4
+    assert len({name.split("@")[0] for name in ids}) == 4  # in words, for a person
+    assert ":frame=70,frames=8@" in load_gemma(folder, detail="frames=8,image=280,frame=70").id
     other = shutil.copytree(folder, tmp_path / "tiny")
     (other / "hashes.json").unlink(missing_ok=True)
     for graph in list((other / "onnx").glob("*.onnx")):

@@ -130,6 +130,17 @@ def test_a_page_is_found_by_its_words_and_told_from_photos(lite: LiteEmbedder, p
     assert int(np.argmax(vectors @ one(lite, page(blank, texts[1], role="query")))) == 1
 
 
+def test_rare_words_at_the_foot_of_a_long_page_count(lite: LiteEmbedder) -> None:
+    blank = np.full((300, 220, 3), 255, np.uint8)
+    head = (
+        "The members of the committee met in the hall of the town and read what was written at the last meeting. " * 12
+    )
+    plain, with_rare = lite.embed([page(blank, head), page(blank, f"{head} The harpsichord wants tuning.")])
+    asked = one(lite, query("musical instrument"))
+    assert with_rare @ asked > plain @ asked + 0.01
+    assert plain @ with_rare > 0.9
+
+
 @pytest.mark.slow
 def test_a_photographed_page_finds_its_page_by_what_is_written_on_it(lite: LiteEmbedder) -> None:
     texts = [

@@ -1,6 +1,7 @@
 """Weights that are not there, or not whole, are said to be so, with what to run."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from model import self_check
 from model.embedder import ModelError
 from model.lite import weights
 from model.lite.embedder import LiteEmbedder
+from model.ocr import TextReader
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,19 @@ def test_weights_of_an_older_version_are_said_to_be_so_and_newer_ones_preferred(
         LiteEmbedder.load()
     monkeypatch.setattr(weights, "places", lambda name="lite": [older, installed])
     assert weights.find() == installed
+
+
+def test_ocr_networks_of_an_older_version_are_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sightline took the detector as it came, before it stopped where no letters are."""
+    today = weights.find("ocr")
+    older = Path(shutil.copytree(today, tmp_path / "ocr"))
+    listed = json.loads((older / weights.MANIFEST).read_text())
+    listed["files"]["detect.onnx"]["sha256"] = "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f"
+    (older / weights.MANIFEST).write_text(json.dumps(listed))
+    with pytest.raises(ModelError, match=r"of an older Sightline; run: sightline setup$"):
+        TextReader.load(older)
+    monkeypatch.setattr(weights, "places", lambda name="lite": [older, today])
+    assert weights.find("ocr") == today
 
 
 def test_a_truncated_weight_file_is_noticed_at_load(installed: Path, tmp_path: Path) -> None:
