@@ -59,6 +59,10 @@ class SharedEmbedder:
         self.profile: RankingProfile | None = getattr(inner, "profile", None)
         if hasattr(inner, "max_side"):
             self.max_side = int(inner.max_side)
+        if hasattr(inner, "familiarity"):
+            self.familiarity = inner.familiarity
+        if hasattr(inner, "is_word"):
+            self.is_word = inner.is_word
         safe = getattr(inner, "is_thread_safe", False)
         self._turn: AbstractContextManager[object] = nullcontext() if safe else priority.model
 

@@ -49,8 +49,9 @@ class Embedder(Protocol):
     `max_frames`  the number of frames of a video window that the model uses.
 
     An embedder may also have `profile`, its own `RankingProfile`, `max_side`, the longest side in pixels that
-    the model uses, `page_side`, the same for pages, and `is_thread_safe`, True if `embed` may run in several threads
-    at a time.
+    the model uses, `page_side`, the same for pages, `is_thread_safe`, True if `embed` may run in several threads at a
+    time, `familiarity`, how well the model knows in pictures what text queries [q, dim] ask for, [q], and `is_word`,
+    whether a text in lower case is a word that the model knows whole.
     """
 
     id: str

@@ -35,6 +35,15 @@ class RankingProfile:
     image_line: float
     page_line: float
     """The contrast (`Background.contrast`) from which an image or a page is an answer by itself."""
+    word_familiarity: float
+    """A query of one word is answered by looks only if its familiarity (`Embedder.familiarity`) reaches this. For a
+    model that tells none, such a query is as any other."""
+    word_line: float
+    word_share: float
+    """And only by images that reach this contrast and this share of the best image's score by meaning."""
+    word_sure_line: float
+    word_sure_share: float
+    """Or these: an image far above the line may be further from the best one."""
     video_line: float
     """The score by meaning from which a video window is."""
     text_bonus: float
@@ -76,6 +85,11 @@ def untuned() -> RankingProfile:
         speech_weight=LINE,
         image_line=BY_CHANCE,
         page_line=BY_CHANCE,
+        word_familiarity=0.0,
+        word_line=BY_CHANCE,
+        word_share=0.0,
+        word_sure_line=BY_CHANCE,
+        word_sure_share=0.0,
         video_line=BY_CHANCE,
         text_bonus=LINE,
         all_text_bonus=0.0,

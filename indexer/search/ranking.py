@@ -4,8 +4,9 @@ Built around `Evidence`: how far a chunk's score by meaning is above the backgro
 information in its text and in its file's name. They are combined into one score, which sorts the list and is shown.
 Whether an image or a page is an answer to words is asked of that chunk alone, by its contrast and its words, so the
 verdict holds while the library grows; a video window is judged by its score, and so is everything for a query with
-files. Beside an answer, chunks a little below their line are relevant too. The weights belong to the model
-(`RankingProfile`). It knows nothing of where the evidence comes from.
+files. Beside an answer, chunks a little below their line are relevant too. One word names a thing: where the model
+knows it, images found by looks alone must be about as near as the best one, and where it does not, none is an answer.
+The weights belong to the model (`RankingProfile`). It knows nothing of where the evidence comes from.
 
 Adding evidence was measured against reciprocal rank fusion on the sample set (lite, no OCR;
 MRR of text to photo / stamp / video / page, all kinds mixed; better single list .34 / .60 /
@@ -18,6 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import inf
 from typing import NamedTuple
 
 from data.span import Span
@@ -50,6 +53,9 @@ class Evidence:
     """For a query of one word: the chunks with the word as typed, in their text or file's name."""
     contrast: dict[int, float] = field(default_factory=dict)
     """chunk id -> contrast (`calibration.py`), for a query in words."""
+    familiarity: float | None = None
+    """Of a query of one word, how well the model knows in pictures what it means; None for any other query, and for a
+    model that cannot tell."""
 
 
 class Ranked(NamedTuple):
@@ -124,12 +130,36 @@ class _Answers:
         }
         margins: dict[int, float] = {}
         for number in numbers:
+            kind = facts[number].kind
             if number in self.text or number in evidence.named or number in self.certain:
                 margins[number] = self.margin(number)
+            elif kind == "image" and evidence.familiarity is not None:
+                margins[number] = self._by_looks(number)
             else:
-                by, line = lines[facts[number].kind]
+                by, line = lines[kind]
                 margins[number] = by.get(number, 0.0) - line
         return margins
+
+    @cached_property
+    def _best_image(self) -> float:
+        """The highest score by meaning of an image."""
+        meaning = self.evidence.meaning
+        return max(
+            (meaning[n] for n in meaning.keys() & self.facts.keys() if self.facts[n].kind == "image"), default=0.0
+        )
+
+    def _by_looks(self, number: int) -> float:
+        """Returns how far an image is above its line by its looks alone. For a query of one word, -inf below it: what
+        is a little below is another thing of its sort."""
+        evidence, profile = self.evidence, self.profile
+        contrast = evidence.contrast.get(number, 0.0)
+        if evidence.familiarity is None:
+            return contrast - profile.image_line
+        meaning = evidence.meaning.get(number, 0.0)
+        near = contrast >= profile.word_line and meaning >= profile.word_share * self._best_image
+        sure = contrast >= profile.word_sure_line and meaning >= profile.word_sure_share * self._best_image
+        known = evidence.familiarity >= profile.word_familiarity
+        return contrast - profile.word_line if known and (near or sure) else -inf
 
     def margin(self, number: int, alike: float = USUALLY_ALIKE) -> float:
         """Returns how far a chunk is above its line, by meaning or by words. `alike`: how near its file's name is."""
@@ -145,7 +175,7 @@ class _Answers:
         elif kind == "pdf":
             margin = contrast + profile.text_bonus * share + profile.all_text_bonus * whole - profile.page_line
         else:
-            margin = contrast - profile.image_line
+            margin = self._by_looks(number)
             if share:  # a caption, or words in the picture
                 margin = max(margin, self._margin_of_name(contrast, share, whole, 0.0))
         tier, in_name = self.evidence.named.get(number, (0, 0.0))

@@ -34,7 +34,7 @@ from indexer.search.query_vectors import QueryVectors
 from indexer.search.ranking import Evidence, Ranked, merged_moments, ranked
 from indexer.search.reranking import Reranker
 from indexer.search.side_thread import beside
-from indexer.search.text_search import NO_EXPRESSION
+from indexer.search.text_search import NO_EXPRESSION, telling
 from indexer.search.title_match import Titles, name_in_words
 from indexer.search.unread import Unread, unread_notice
 from indexer.search.vocabulary import Vocabulary, vocabulary
@@ -207,6 +207,8 @@ class Searcher:
                 return None
             meaning, scales = self._meaning.candidates(vectors, allowed, depth, profile)
             words = WordCandidates() if side is None else side.result()
+        if is_word := getattr(self.embedder, "is_word", None):
+            words = words._replace(in_text=words.in_text.doubted(is_word), in_names=words.in_names.doubted(is_word))
         by_meaning = sorted(meaning, key=lambda n: -meaning[n])
         for part in query.parts:
             if part.chunk_id is not None:
@@ -224,7 +226,8 @@ class Searcher:
         # A video window that is found by meaning alone is judged without its contrast.
         judged = [n for n, fact in facts.items() if fact.kind != "video" or n in in_words]
         contrast = self._background.contrast(vectors, judged) if query.text_alone else {}
-        evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal, contrast)
+        known = self._familiarity(query, vectors)
+        evidence = Evidence(meaning, words.in_text, named, query.text_alone, alike, literal, contrast, known)
         ranking = ranked(evidence, facts, profile)
         relevant = {place.fact.chunk_id for place in ranking if place.relevant}
         lists = [[n for n in by_meaning if n in facts and facts[n].kind == kind] for kind in KINDS]
@@ -232,6 +235,12 @@ class Searcher:
         full += [list(named)] if len(words.in_names) >= depth else []
         goes_on = any(not relevant.isdisjoint(ids[int(END * len(ids)) :]) for ids in full)
         return Ranking(merged_moments(ranking), words.in_text.marks, goes_on, tuple(words.in_names.ids.tolist()))
+
+    def _familiarity(self, query: ParsedQuery, vectors: np.ndarray) -> float | None:
+        """See `Evidence.familiarity`."""
+        familiarity = getattr(self.embedder, "familiarity", None)
+        one_word = query.text_alone and len(telling((*query.words, *query.phrases))) == 1
+        return float(familiarity(vectors).max()) if familiarity and one_word and len(vectors) else None
 
     # -- for features that build on search -----------------------------------------------------
 

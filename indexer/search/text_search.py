@@ -11,7 +11,7 @@ kinds or ranking across lists.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,6 +62,15 @@ class WordMatches:
     """The words to mark in the text of a chunk."""
     literal: bool = False
     """The query is one word, and rows of the tier `ALL` have it as typed."""
+    guessed: tuple[str, ...] = ()
+    """The words of the query that no row has, in whose place others were looked for."""
+
+    def doubted(self, is_word: Callable[[str], bool]) -> WordMatches:
+        """Returns the matches with no tier above `SOME` if a guessed word is a word of its own: "corn" is no
+        beginning of "corners", "glove" no mistyped "globe"."""
+        if not any(is_word(word) for word in self.guessed):
+            return self
+        return replace(self, tiers=np.minimum(self.tiers, SOME))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,6 +90,8 @@ class Expressions:
     """The sum of the inverse document frequencies of the query's words."""
     literal: bool = False
     """The query is one word that some row has as typed."""
+    guessed: tuple[str, ...] = ()
+    """See `WordMatches.guessed`."""
     few: bool = False
     """The table has fewer than FEW rows, and no word was corrected."""
     longest: int | None = None
@@ -121,6 +132,7 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
     rare: list[tuple[Phrase, ...]] = []
     common: list[tuple[Phrase, ...]] = []
     corrected = missing = False
+    guessed: list[str] = []
     total = _total(connection, table)
     most = max(COMMON_LEAST, COMMON_SHARE * total)
     information = 0.0
@@ -140,6 +152,7 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
             missing |= not near
             if near:  # the word may be another one: it counts half
                 rare.append(near)
+                guessed.append(token)
                 information += inverse
         elif own := phrase(token, table):
             (common if count > most else rare).append((own,))
@@ -151,7 +164,8 @@ def expressions(connection: Reading, words: Sequence[str], phrases: Sequence[str
     alone = len(rare + common) == 1 and not phrases and not any(c.isdigit() for c in text)
     return Expressions(
         information=information or 1.0,
-        literal=not phrases and not corrected and bool(tokens) and len(_telling(words)) == 1,
+        literal=not phrases and not corrected and bool(tokens) and len(telling(words)) == 1,
+        guessed=tuple(guessed),
         few=total < FEW and not corrected,
         longest=len(text) + SLACK if alone else None,
         exact=Expression(table, () if corrected else [*required, *([(whole,)] if whole else [])]),
@@ -172,10 +186,10 @@ def query_words(text: str) -> list[str]:
         parsed = parse(text)
     except QueryError:
         return []
-    return _telling((*parsed.words, *parsed.phrases))
+    return telling((*parsed.words, *parsed.phrases))
 
 
-def _telling(texts: Sequence[str]) -> list[str]:
+def telling(texts: Sequence[str]) -> list[str]:
     """Returns the words of the texts without stop words and repetitions; the stop words if there are no others."""
     tokens = list(dict.fromkeys(token for text in texts for token in tokenised(text, "names")))
     return [token for token in tokens if token not in STOP_WORDS] or tokens
@@ -195,7 +209,8 @@ def _search(
             whole = tier == EXACT or (tier == ALL and expressions.few)
             share = 1.0 if whole else min(1.0, max(0.0, score) / (BM25_FULL * expressions.information))
             scores[number] = max(share, scores.get(number, 0.0))
-    return replace(_ordered(tiers, scores, limit), literal=expressions.literal) if tiers else NOTHING
+    found = _ordered(tiers, scores, limit)
+    return replace(found, literal=expressions.literal, guessed=expressions.guessed) if tiers else NOTHING
 
 
 def _ordered(tiers: dict[int, int], scores: dict[int, float], limit: int) -> WordMatches:
@@ -214,7 +229,8 @@ def _joined(lists: Sequence[WordMatches], limit: int) -> WordMatches:
         for number, score, tier in zip(each.ids.tolist(), each.coverage, each.tiers.tolist(), strict=True):
             tiers[number] = max(tier, tiers.get(number, 0))
             scores[number] = max(score, scores.get(number, 0.0))
-    return replace(_ordered(tiers, scores, limit), literal=any(each.literal for each in lists))
+    guessed = tuple(dict.fromkeys(word for each in lists for word in each.guessed))
+    return replace(_ordered(tiers, scores, limit), literal=any(each.literal for each in lists), guessed=guessed)
 
 
 def _near_terms(connection: Reading, token: str, table: str) -> tuple[Phrase, ...]:

@@ -36,6 +36,7 @@ import numpy as np
 from model.embedder import ModelError, first_line
 from model.inputs import Input
 from model.lite import weights
+from model.lite.classes import Classes, unit
 from model.lite.excerpt import Length, excerpt
 from model.lite.language import Reading, reading_of
 from model.lite.multilingual import Multilingual, session
@@ -89,6 +90,10 @@ _WINDOWS_MOST = 24  # of one page, in recipe 4
 # Of a query that may be English or not: photo / page among 498 MRR .443 / .853 at .5, .443 / .868 at .6, .434 / .868 at
 # .7, photo in Portuguese .46, .42, .40.
 _ENGLISH_SHARE = 0.6
+# Added to the nearness that the multilingual reader finds: alone, and beside the English one. "Frog" and "guitar" are
+# .70 near a class for the latter, "crow" and "moon" .44 and .25; for the former alone, "青蛙" .67, "月亮" .28, half of
+# 45 such words are below .50; beside the English one it finds .76 for "Banane" and .64 for "doe".
+_FAMILIAR_ALONE, _FAMILIAR_BESIDE = 0.17, -0.1
 _CHUNK_WORDS, _CHUNK_STEP, _CHUNKS_MOST = 90, 70, 64  # of recipe 3
 _TEXT_MOST = 60_000  # characters looked at, so that a page of noise costs no minutes
 
@@ -165,10 +170,10 @@ class LiteEmbedder:
         return words
 
     @cached_property
-    def _sides(self) -> list[_Side]:
+    def _sides(self) -> list[Classes]:
         name = "meanings.npy" if self._multilingual else "classes.npy"
         rows: np.ndarray = self._read(lambda: np.load(self._folder / name).astype(np.float32))
-        return [_Side.of(classes) for classes in np.split(rows, [TEXT_DIM], axis=1) if classes.size]
+        return [Classes.of(meanings) for meanings in np.split(rows, [TEXT_DIM], axis=1) if meanings.size]
 
     def _read(self, read: Callable[[], Any]) -> Any:
         """What `read` returns. Raises ModelError where a file of the model is damaged."""
@@ -228,6 +233,17 @@ class LiteEmbedder:
             )
         return np.array(rows, np.float32).reshape(len(rows), self.dim)
 
+    def familiarity(self, queries: np.ndarray) -> np.ndarray:
+        """How near text queries [q, dim] are to the nearest thing that is told apart in pictures, [q]; it stands for
+        the chance that a picture near the query shows what is asked for ("frog" .70, "pigeon" .40, "happiness" .34)."""
+        english, *others = [
+            side.nearest(reading)
+            for side, reading in zip(self._sides, np.split(queries, [TEXT_DIM, -PROJECTION_DIM], axis=1), strict=False)
+        ]
+        for other in others:
+            english = np.maximum(english, other + np.where(english < 0, _FAMILIAR_ALONE, _FAMILIAR_BESIDE))
+        return english
+
     def _job(self, item: Input) -> _Job:
         """What the networks must see of one input. Raises ModelError for what is no picture."""
         frames = [*item.images, *(item.video if item.video is not None else ())]
@@ -258,7 +274,11 @@ class LiteEmbedder:
         return _Job(share, windows, rest, others, frames)
 
     def _reading_of(self, text: str) -> Reading:
-        return reading_of(text, self._everyday_words, lambda word: self._tokenizer.token_to_id(word) is not None)
+        return reading_of(text, self._everyday_words, self.is_word)
+
+    def is_word(self, word: str) -> bool:
+        """Whether an English word in lower case is one to MiniLM, not pieces of words."""
+        return self._tokenizer.token_to_id(word) is not None
 
     def ids_of(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text).ids
@@ -284,7 +304,7 @@ class LiteEmbedder:
             return None
         english = _overall(windows, [len(ids) - 2 for ids in job.windows], windows) if windows else np.zeros(TEXT_DIM)
         if job.rest:
-            english = _unit(english + _REST_SHARE * _unit(self._words.directions(np.array(job.rest)).sum(0)))
+            english = unit(english + _REST_SHARE * unit(self._words.directions(np.array(job.rest)).sum(0)))
         other = others[0] if others else np.zeros(MULTILINGUAL_DIM)
         return np.concatenate([job.share**0.5 * english, (1 - job.share) ** 0.5 * other]).astype(np.float32)
 
@@ -321,7 +341,7 @@ class LiteEmbedder:
         if is_query and self._recipe >= 6:  # it may be that of a scan, too, which is a picture
             sides += [IMAGE_SIDE]
         features = [self._image.run(["features"], {"pixels": fit(picture, True, side)[None]})[0][0] for side in sides]
-        return np.zeros(0, np.float32), _unit(np.sum([_unit(seen @ self._projection) for seen in features], 0))
+        return np.zeros(0, np.float32), unit(np.sum([unit(seen @ self._projection) for seen in features], 0))
 
     def _embed_image(self, picture: np.ndarray, squash: bool) -> tuple[np.ndarray, np.ndarray]:
         """Meaning float32 [384 or 896] and looks float32 [256], each of unit length."""
@@ -331,7 +351,7 @@ class LiteEmbedder:
         shares /= shares.sum()
         readings = [side.of_shares(shares) for side in self._sides]
         meaning = np.concatenate(readings) * np.float32(len(readings) ** -0.5)
-        return meaning, _unit(features[0] @ self._projection)
+        return meaning, unit(features[0] @ self._projection)
 
     def _combine(
         self, item: Input, text_meaning: np.ndarray | None, parts: list[tuple[np.ndarray, np.ndarray]]
@@ -340,43 +360,23 @@ class LiteEmbedder:
         if not parts:
             assert text_meaning is not None
             return np.concatenate([text_meaning, np.zeros(PROJECTION_DIM, np.float32)])
-        looks = _unit(np.mean([looks for _, looks in parts], 0))
+        looks = unit(np.mean([looks for _, looks in parts], 0))
         is_query = item.role == "query"
         if item.kind == "pdf" and text_meaning is not None:
             return _vector(text_meaning, looks)
-        meaning = _unit(np.mean([meaning for meaning, _ in parts], 0))
+        meaning = unit(np.mean([meaning for meaning, _ in parts], 0))
         if is_query:
             image_vector = _vector(_QUERY_MEANING * meaning, looks)
             if text_meaning is None:
                 return image_vector
-            return _unit(image_vector + self.profile.words_beside_image * np.pad(text_meaning, (0, len(looks))))
+            return unit(image_vector + self.profile.words_beside_image * np.pad(text_meaning, (0, len(looks))))
         if text_meaning is not None:
-            meaning = _unit((1 - _OCR_SHARE) * meaning + _OCR_SHARE * text_meaning)
+            meaning = unit((1 - _OCR_SHARE) * meaning + _OCR_SHARE * text_meaning)
         return _vector(meaning, looks)
 
 
 def _damaged(folder: Path, error: Exception) -> ModelError:
     return ModelError(f"the lite model in {folder} does not load ({first_line(error)}); run: {weights.COMMAND} --again")
-
-
-class _Side(NamedTuple):
-    """What the classes mean as one of the networks reads them."""
-
-    classes: np.ndarray
-    """float32 [1000, n], their mean taken away."""
-    common: np.ndarray
-    """The direction [n] of that mean."""
-
-    @staticmethod
-    def of(classes: np.ndarray) -> _Side:
-        mean = classes.mean(0)
-        return _Side(classes - mean, _unit(mean))
-
-    def of_shares(self, shares: np.ndarray) -> np.ndarray:
-        """The meaning [n] of a picture by its classes' probabilities [1000]."""
-        meaning = _unit(shares @ self.classes)
-        # What all classes have in common says "this is a photo": without it, photos and pages compare.
-        return _unit(meaning - (meaning @ self.common) * self.common)
 
 
 class _Job(NamedTuple):
@@ -413,19 +413,11 @@ def _overall(rows: list[np.ndarray], weights: list[float] | list[int], body: lis
     """The vector of a text: of its first row and of the weighted mean of its body, unit length."""
     if len(rows) == 1:
         return rows[0]
-    return _unit(_unit(np.average(body, 0, weights[-len(body) :])) + rows[0])
+    return unit(unit(np.average(body, 0, weights[-len(body) :])) + rows[0])
 
 
 def _vector(meaning: np.ndarray, looks: np.ndarray) -> np.ndarray:
-    return _unit(np.concatenate([_MEANING**0.5 * meaning, _LOOKS**0.5 * looks]))
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    """To unit length; a zero vector becomes the first axis, so that a row is always of unit length."""
-    length = float(np.linalg.norm(vector))
-    if length < 1e-12:
-        return np.asarray(np.eye(1, len(vector), dtype=np.float32)[0])
-    return np.asarray(vector / np.float32(length))
+    return unit(np.concatenate([_MEANING**0.5 * meaning, _LOOKS**0.5 * looks]))
 
 
 def _fingerprint() -> str:

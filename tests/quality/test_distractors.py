@@ -14,7 +14,16 @@ def test_a_name_with_the_thing_that_is_asked_for_is_no_distractor() -> None:
     assert answers.named(PurePosixPath("actions/cat_01.png"))
     assert answers.named(PurePosixPath("actions/redApple.png"))
     assert answers.named(PurePosixPath("apples/icon.png"))
+    assert Answers(["an oil painting"]).named(PurePosixPath("paintings/icon.png"))
     assert not answers.named(PurePosixPath("actions/red_arrow.png"))  # a colour decides nothing
+
+
+def test_what_shows_an_answer_under_another_name_is_no_distractor_nor_is_what_was_made_of_it() -> None:
+    answers = Answers(ASKED)
+    assert answers.held_by(Distractor("image", "gimp-help-en/tutorials/quickie-crop-step1.png"))
+    of = ("a/b.png", "oxygen-icon-theme/apps/ktip.png")
+    assert answers.held_by(Distractor("image", "dcim/IMG_1.jpg", made_of=of))
+    assert not answers.held_by(Distractor("image", "gimp-help-en/dialogs/layers.png"))
 
 
 def test_a_page_with_all_words_of_a_question_is_no_distractor() -> None:

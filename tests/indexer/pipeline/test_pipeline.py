@@ -366,6 +366,13 @@ def test_pictures_are_checked_before_the_first_one(lite: Embedder) -> None:
     assert checked == [lite]
 
 
+def test_what_a_model_knows_of_words_is_known_where_it_is_shared(lite: Embedder) -> None:
+    embedder = SharedEmbedder(lite, QueryPriority())
+    frog, moon = embedder.familiarity(embedder.embed([Input(text=word, role="query") for word in ("frog", "moon")]))
+    assert frog > moon
+    assert embedder.is_word("corn") and not embedder.is_word("helicoptr")
+
+
 def test_searches_are_answered_while_indexing(folder: Path, open_library: OpenLibrary) -> None:
     from indexer.types import Part, Query
 

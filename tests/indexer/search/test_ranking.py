@@ -129,6 +129,21 @@ def test_all_words_said_in_a_film_are_an_answer_and_some_of_them_are_not() -> No
         assert (film.relevant, page.relevant) == (answered, False)
 
 
+def test_one_word_is_answered_by_the_images_near_the_best_one_if_the_model_knows_it() -> None:
+    facts = {n: fact(n, kind="pdf" if n == 5 else "image") for n in (1, 2, 3, 4, 5)}
+    meaning = {1: 6.0, 2: 5.5, 3: 4.0, 4: 3.0, 5: 9.0}
+    contrast = {1: 5.0, 2: 5.0, 3: 7.5, 4: 7.5, 5: 0.0}  # a sibling is far above the line and far from the best
+
+    def above(familiarity: float | None, words: WordMatches = NOTHING) -> set[int]:
+        evidence = Evidence(meaning, words, {}, contrast=contrast, familiarity=familiarity)
+        return {place.fact.chunk_id for place in ranked(evidence, facts) if place.relevant}
+
+    assert above(PROFILE.word_familiarity) == {1, 2, 3}
+    assert above(PROFILE.word_familiarity - 0.01) == set()
+    assert above(PROFILE.word_familiarity - 0.01, found({5: EXACT})) == {5}, "nor beside an answer"
+    assert above(None) == {1, 2, 3, 4}, "several words, or a model that tells no familiarity"
+
+
 def test_names_are_read_only_where_it_is_open_whether_there_is_an_answer() -> None:
     def never(ids: list[int]) -> list[float]:
         raise AssertionError("asked")

@@ -279,6 +279,18 @@ def test_one_and_two_characters_are_found_in_names(texts: Texts, word: str) -> N
     assert len(text_search.search_names(texts.connections.get(), (word,), (), 10)) == 1
 
 
+def test_a_guess_for_what_is_a_word_of_its_own_is_no_match_of_all_words(texts: Texts) -> None:
+    find = text_search.search_chunks
+    connection = texts.connections.get()
+    suspended, both = find(connection, ("suspen",), (), 9), find(connection, ("library", "suspen"), (), 9)
+    assert (suspended.guessed, both.guessed) == (("suspen",), ("suspen",))
+    assert suspended.doubted({"suspen"}.__contains__).tiers.tolist() == [SOME]
+    assert suspended.doubted({"suspended"}.__contains__).tiers.tolist() == [ALL]
+    assert both.doubted({"suspen"}.__contains__).tiers.tolist() == [SOME]
+    as_typed = find(connection, ("suspended",), (), 9)
+    assert as_typed.guessed == () and as_typed.doubted(lambda word: True).tiers.tolist() == [ALL]
+
+
 def test_one_word_as_typed_is_told_from_one_that_was_completed(texts: Texts) -> None:
     connection = texts.connections.get()
     typed = {w: text_search.search_chunks(connection, (w,), (), 9) for w in ("suspended", "suspen", "parking", "京")}

@@ -15,7 +15,7 @@ from model import load
 from model.embedder import Embedder, ModelError
 from model.inputs import Input
 from model.lite.embedder import LiteEmbedder
-from model.lite.weights import PROJECTION_DIM
+from model.lite.weights import EARLIER, PROJECTION_DIM
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,18 @@ def test_words_find_the_photo_of_what_they_name(
     names = ["cheetah", "lion", "tower"]
     vectors = lite.embed([image(photos[name]) for name in names])
     assert names[int(np.argmax(vectors @ one(lite, query(words))))] == wanted
+
+
+def test_what_it_tells_apart_in_pictures_is_more_familiar_than_what_it_does_not(lite: LiteEmbedder) -> None:
+    things = ("frog", "guitar", "strawberry", "青蛙", "草莓", "Banane")
+    others = ("happiness", "moon", "crow", "a contract", "幸福", "发票")
+    familiar, strange = (lite.familiarity(lite.embed([query(text) for text in texts])) for texts in (things, others))
+    assert familiar.shape == (len(things),)
+    assert familiar.min() >= lite.profile.word_familiarity > strange.max()
+    assert lite.familiarity(lite.embed([query("frog"), query("moon")]))[0] == pytest.approx(familiar[0])
+    old = LiteEmbedder.load(model_id=next(iter(EARLIER)))
+    frog, moon = old.familiarity(old.embed([query("frog"), query("moon")]))
+    assert frog > moon
 
 
 def test_a_crop_mirrored_is_nearer_to_its_photo_than_anything_else(
