@@ -83,8 +83,11 @@ _MULTILINGUAL = Length(190, 190, 300)
 # (`build/words.py`), which costs next to nothing. MRR as above, of 56 others, at a share of .5 / .6 / .7 / .8 / 1:
 # .896 / .308 / .123 / .556, .898 / .306 / .125 / .556, .891 / .305 / .130 / .556, .875 / .303 / .133 / .556, and
 # .838 / .298 / .138 / .553; at .7 of 40 others .881 / .299 / .126 / .566, of 80 .876 / .313 / .129 / .551; of none
-# .866 / .314 / .094 / .529; recipe 6 .893 / .293 / .143 / .536.
+# .866 / .314 / .094 / .529; recipe 6 .893 / .293 / .143 / .536. Multilingual of 190 + 190, 127 + 160, 127 + 127 and
+# 127 + 64 (at .7, but 127 + 160 at .8): .890 / .309 / .129 / .555, .860 / .300 / .128 / .553, .897 / .301 / .117 / .646
+# and .882 / .316 / .109 / .681.
 _ENGLISH_7 = Length(127, 56, 2_200)
+_MULTILINGUAL_7 = Length(127, 127, 300)
 _REST_SHARE = 0.7
 _WINDOWS_MOST = 24  # of one page, in recipe 4
 # Of a query that may be English or not: photo / page among 498 MRR .443 / .853 at .5, .443 / .868 at .6, .434 / .868 at
@@ -144,6 +147,7 @@ class LiteEmbedder:
 
         self._recipe, self.profile = recipe, PROFILES[recipe]
         self._english = {5: _ENGLISH_5, 6: _ENGLISH}.get(recipe, _ENGLISH_7)
+        self._foreign = _MULTILINGUAL_7 if recipe > 6 else _MULTILINGUAL if recipe == 6 else None
         self.id = next((name for name, number in EARLIER.items() if number == recipe), current_id())
         self._multilingual = [Multilingual(folder)] if recipe > 3 else []
         if not self._multilingual:
@@ -269,7 +273,7 @@ class LiteEmbedder:
             if self._recipe > 6:
                 begin, *ids, end = windows[0]
                 windows, rest = [[begin, *ids[: self._english.head], end]], ids[self._english.head :]
-        length = None if is_query or self._recipe < 6 else _MULTILINGUAL
+        length = None if is_query else self._foreign
         others = [partial(reader.embed, text, length) for reader in self._multilingual if share < 1]
         return _Job(share, windows, rest, others, frames)
 
