@@ -79,7 +79,8 @@ class StreamClock:
             return self.joins.duration_s, False
         claimed, track = self._claimed()
         end = self._end_of_packets(claimed, track)
-        if abs(end + self.zero * self.base - claimed) < 1.0:
+        begin = float(self.zero * self.base)
+        if begin > 1.0 and abs(begin + end - claimed) < 1.0:
             claimed = end  # the header names the last time stamp, of a clock that does not begin at 0
         short = 0 < end < claimed - max(1.0, 0.02 * claimed)
         still = short and "matroska" in self.container.format.name and not is_cut_off(self.path)

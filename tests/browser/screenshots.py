@@ -35,9 +35,8 @@ PLACES = {
     "sk_rocket.jpg": (28.5618, -80.5772),
     "skl_china.jpg": (39.9999, 116.2755),
 }
-"""Where photographs of the sample set were taken, as their publishers say: Leuven, a bar in Montreal, Cape Canaveral,
-the Summer Palace. It is written beside the copies, as Google's export does."""
-
+"""Places given to photographs of the sample set, which name none, so that the map has something to show: roughly what
+they show. They are written beside the copies, as Google's export does."""
 
 REST_MS = 1500
 """The date at the scrubber has gone by then."""
