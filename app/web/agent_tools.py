@@ -106,7 +106,7 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
 
     def transcript(file_id: int, start_s: float = 0.0, end_s: float = 0.0) -> str:
         """What is said in one of the person's videos, line by line with its seconds. Returns JSON: cues with
-        start_s, end_s, text; empty if nothing is said or the video is not transcribed yet.
+        start_s, end_s, text, and state: "transcribed", or why there may be none ("pending": not yet).
 
         Args:
             file_id: The file_id of a hit.
@@ -119,7 +119,7 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
                 raise BadRequest(f"The library has no file {file_id}.")
             cues = library.transcript(int(file_id))
             cues = [c for c in cues if c.end_s > start_s and (c.start_s < end_s or end_s <= 0)]
-            return {"cues": captions.as_json(cues)}
+            return {"cues": captions.as_json(cues), "state": library.speech_state(int(file_id))}
 
         return answer_text(call, origin)
 

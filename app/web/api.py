@@ -205,13 +205,14 @@ def chunk(services: Services, chunk_id: Id) -> Json:
 
 @router.get("/transcript/{file_id}")
 def transcript(services: Services, file_id: Id, q: Annotated[str, Query(description="Words to mark.")] = "") -> Json:
-    """What is said in a video, line by line; empty until the video is transcribed. The words of `q` stand between
-    U+E000 and U+E001."""
+    """What is said in a video, line by line, and its state: "transcribed", "pending" while it is not, or why it is not.
+    The words of `q` stand between U+E000 and U+E001."""
     if services.library.file(file_id) is None:
         return missing("file", file_id)
     cues = services.library.transcript(file_id)
     texts = marked([cue.text for cue in cues], q[:MAX_TEXT])
-    return Json({"cues": captions.as_json([replace(cue, text=text) for cue, text in zip(cues, texts, strict=True)])})
+    shown = [replace(cue, text=text) for cue, text in zip(cues, texts, strict=True)]
+    return Json({"cues": captions.as_json(shown), "state": services.library.speech_state(file_id)})
 
 
 @router.get("/status")

@@ -91,10 +91,13 @@ def test_what_is_said_is_the_same_in_every_interface(library: Library, client: T
     assert "from &lt;pier&gt; nine" in subtitles.text
 
 
-@pytest.mark.parametrize(("name", "told"), [("silent", "It has no sound."), ("unheard", "It is not transcribed yet:")])
-def test_a_film_without_lines_says_why(library: Library, client: TestClient, name: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "state", "told"),
+    [("silent", "none", "It has no sound."), ("unheard", "pending", "It is not transcribed yet:")],
+)
+def test_a_film_without_lines_says_why(library: Library, client: TestClient, name: str, state: str, told: str) -> None:
     (hit,) = client.get("/api/search", params={"q": f"name:{name}"}).json()["hits"]
-    assert client.get(f"/api/transcript/{hit['file_id']}").json() == {"cues": []}
+    assert client.get(f"/api/transcript/{hit['file_id']}").json() == {"cues": [], "state": state}
     assert client.get(f"/subtitles/{hit['file_id']}.vtt").text == "WEBVTT\n"
     done = CliRunner().invoke(app, ["transcript", hit["path"], "--data-dir", str(library.data_dir)])
     assert done.exit_code == 0 and done.stdout == "" and told in done.stderr

@@ -95,7 +95,7 @@ def test_from_lite_to_a_fetched_model_without_losing_a_search(library, graphs, m
             assert done["state"] == "ready", done
             assert all(seconds > 0 for seconds in done["seconds"].values())
             said = client.post("/api/models/use", json={"name": NAME}).json()
-            assert said["model"].startswith(f"{NAME}:q4@")
+            assert said["model"].startswith(f"{NAME}:q4:image=70")
             for _ in range(300):
                 if library.status().model == said["model"]:
                     break
@@ -119,7 +119,7 @@ def test_the_old_precision_answers_when_a_better_one_comes_beside_it(library, gr
     library._detail = DETAIL
     small = library.use_model(NAME)
     library.index()
-    assert library.status().model == small and ":q4@" in small
+    assert library.status().model == small and ":q4:" in small
     library.close()
     tiny.model().save_pretrained(tmp_path / "checkpoint")
     build_graphs(tmp_path / "checkpoint", HUB_MODELS[NAME].folder(), "int8")
@@ -128,7 +128,7 @@ def test_the_old_precision_answers_when_a_better_one_comes_beside_it(library, gr
         assert again.search(query, k=3).model == small
         again.index()
         answer = again.search(query, k=3)
-        assert ":int8@" in answer.model and answer.hits
+        assert ":int8:" in answer.model and answer.hits
         assert again.status().other_model == OtherModel(small, building=False)
         assert again.roll_back_model() == small
         again.index()

@@ -215,5 +215,5 @@ def test_a_fetched_model_is_used_by_its_name_and_its_price_is_said_for_the_libra
     done = runner.invoke(app, ["index", str(tmp_path / "photos"), "--model", NAME, "--json", *library])
     assert done.exit_code == 0, done.output
     found = runner.invoke(app, ["search", "hello", "--model", NAME, "--json", *library])
-    assert json.loads(found.stdout)["model"].startswith(f"{NAME}:q4@"), found.output
+    assert json.loads(found.stdout)["model"].startswith(f"{NAME}:q4:image=70"), found.output
     assert "this library (1 chunks): at most about" in get().output
