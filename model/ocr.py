@@ -130,6 +130,7 @@ class TextReader:
         def session(name: str) -> Any:
             return onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
 
+        self._detecting = threading.Lock()  # two at once would hold the maps of both
         self._detect, self._recognise = session("detect.onnx"), session("recognise.onnx")
         characters = self._recognise.get_modelmeta().custom_metadata_map["character"]
         self._characters = np.array(["", *characters.splitlines(), " "])  # CTC's blank is class 0
@@ -190,7 +191,8 @@ class TextReader:
         size = detector_size(page, side)
         least = -np.inf if is_small(size) else _LEAST_LETTERS
         feeds = {"x": detector_input(page, size), "least": np.array([least], np.float32)}
-        probabilities = self._detect.run(["map"], feeds)[0][0, 0]
+        with self._detecting:
+            probabilities = self._detect.run(["map"], feeds)[0][0, 0]
         boxes = [in_picture(box, page.size, size) for box in boxes_of(probabilities)]
         return [box for box in boxes if min(box.length, box.height) > 3]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,15 @@ CHUNKS = 17
 """The table's rows have one scale for each remainder of their number by this."""
 
 
+@cache
+def _tight_arena() -> None:
+    """The arena of this process takes what is asked for; by default each of its extensions is twice the one before."""
+    import onnxruntime as ort
+
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg(0, 1, -1, -1))
+
+
 def session(network: Path | bytes, *, arena: bool = False) -> Any:
     """A network ready to run on the thread that calls it: one thread a network, idle ones must not spin.
 
@@ -41,6 +50,9 @@ def session(network: Path | bytes, *, arena: bool = False) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena, options.enable_mem_pattern = arena, False
+    if arena:
+        _tight_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     model = network if isinstance(network, bytes) else str(network)
