@@ -57,12 +57,10 @@ class SharedEmbedder:
         self.inner, self._priority, self._before_pictures = inner, priority, before_pictures
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
         self.profile: RankingProfile | None = getattr(inner, "profile", None)
-        if hasattr(inner, "max_side"):
-            self.max_side = int(inner.max_side)
-        if hasattr(inner, "familiarity"):
-            self.familiarity = inner.familiarity
-        if hasattr(inner, "is_word"):
-            self.is_word = inner.is_word
+        # Not `everyday`: the lines of the profiles were chosen with the ordinary queries of `calibration.py`.
+        for name in ("max_side", "familiarity", "is_word"):
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
         safe = getattr(inner, "is_thread_safe", False)
         self._turn: AbstractContextManager[object] = nullcontext() if safe else priority.model
 

@@ -46,7 +46,6 @@ class StatusReporter:
         self._catalogue, self._models, self._indexing = catalogue, models, indexing
         self._engines, self._data_dir, self._source, self._boot = engines, data_dir, source, boot
         self._cached_counts: tuple[float, Counts] | None = None
-        self._cached_bytes: tuple[float, int] | None = None
         self._cached: dict[str, tuple[float, Any]] = {}  # until when it holds, a count
         self._last: Status | None = None
 
@@ -92,7 +91,7 @@ class StatusReporter:
             pending=counts.pending,
             model=row.name if row else str(self._source.get("name", "lite")),
             roots=tuple(str(r.path) for r in roots),
-            bytes=self._bytes(),
+            bytes=self._kept("bytes", self._bytes, 60.0),
             boot=self._boot,
             reading=pipeline.paths() if pipeline else (),
             chunks_per_s=pipeline.pace.now()[0] if pipeline else 0.0,
@@ -131,13 +130,13 @@ class StatusReporter:
             seconds = self._kept("speech", self._catalogue.queue.seconds_to_hear) + sound_s
             yield WorkLeft("speech", None, count, left.to_hear(seconds, is_built_in=pipeline.hears_by_itself))
 
-    def _kept(self, name: str, count: Callable[[], T]) -> T:
-        """Returns a count of the catalogue, taken anew when it is older than 50 times what it took: it goes through all
-        that waits."""
+    def _kept(self, name: str, count: Callable[[], T], least_s: float = 0.5) -> T:
+        """Returns a count, taken anew when it is older than `least_s` seconds and 50 times what it took: it goes
+        through all that waits, or all files."""
         kept, now = self._cached.get(name), time.monotonic()
         if kept is None or now > kept[0]:
             number = count()
-            kept = self._cached[name] = (now + max(0.5, 50 * (time.monotonic() - now)), number)
+            kept = self._cached[name] = (now + max(least_s, 50 * (time.monotonic() - now)), number)
         return cast("T", kept[1])
 
     def _workers(self) -> tuple[WorkerStatus, ...]:
@@ -170,16 +169,13 @@ class StatusReporter:
         return cached[1]
 
     def _bytes(self) -> int:
-        """Bytes of the library on the disk, summed once a minute."""
-        now = time.monotonic()
-        if self._cached_bytes is None or now - self._cached_bytes[0] > 60:
-            total = 0
-            for folder, _, names in os.walk(self._data_dir):
-                for name in names:
-                    with suppress(OSError):
-                        total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118
-            self._cached_bytes = (now, total)
-        return self._cached_bytes[1]
+        """Bytes of the library on the disk."""
+        total = 0
+        for folder, _, names in os.walk(self._data_dir):
+            for name in names:
+                with suppress(OSError):
+                    total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118
+        return total
 
     def _notices(self, roots: list[Root], pipeline: Pipeline | None) -> list[str]:
         notices = list(self._indexing.notices)

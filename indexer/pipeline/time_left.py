@@ -166,10 +166,9 @@ class TimeLeft:
         with self._lock:
             jobs = [job for job in self._jobs if job.stored is not None and job.model.id == model]
             costs = {
-                kind: self._busy["embed", kind, model] / self._done["embed", kind, model]
-                + (self._cost("decode", [kind]) or 0.0)
+                kind: embed + (self._cost("decode", [kind]) or 0.0)
                 for kind in KINDS
-                if self._done["embed", kind, model]
+                if (embed := self._cost("embed", [kind], model)) is not None
             }
             busy = 0.0
             for kind, count in chunks.items():
@@ -259,9 +258,11 @@ class TimeLeft:
         at_once = min(self._clocks[step].at_once(time.monotonic()), most)
         return busy / at_once if at_once > 0 else None
 
-    def _cost(self, stage: str, kinds: Iterable[Kind]) -> float | None:
-        """Returns the seconds of work of a stage on a chunk of these kinds; None before there was one."""
-        model = self._model if stage == "embed" else 0
+    def _cost(self, stage: str, kinds: Iterable[Kind], model: int | None = None) -> float | None:
+        """Returns the seconds of work of a stage on a chunk of these kinds; None before there was one. `model`: that
+        embeds; None: that of what is read."""
+        if model is None:
+            model = self._model if stage == "embed" else 0
         done = sum(self._done[stage, kind, model] for kind in kinds)
         return sum(self._busy[stage, kind, model] for kind in kinds) / done if done else None
 

@@ -32,7 +32,7 @@ EARLY_EACH = 32
 which folder. (It is a thirtieth of what is to be done anyway.)"""
 
 EMPTY_S = 0.2
-"""Seconds for which a kind of which nothing waited is asked for after the others."""
+"""Seconds for which a kind of which nothing waited is asked for after the others, and no image for early OCR."""
 
 ORDER: tuple[Kind, ...] = ("image", "pdf", "video")
 
@@ -54,6 +54,7 @@ class WorkQueue:
         self._prefetched: dict[Kind, deque[Work]] = {kind: deque() for kind in ORDER}
         self._begun: set[Kind] = set()  # the first of each kind comes first: it tells what the others will take
         self._taken = self._early = 0  # new contents, images for OCR before these were all read
+        self._early_again = 0.0  # when such an image is asked for again, as none waited
         self._asked_again = dict.fromkeys(ORDER, 0.0)  # kind -> time until which it comes last
         self._prefetched_rereads: deque[Work] = deque()
         self._all_reread = False  # reset by `look_again`
@@ -165,12 +166,10 @@ class WorkQueue:
 
     def _peek(self, quick: bool) -> tuple[Stage, Work] | None:
         skip = self._contents_to_skip()
-        if (
-            not quick
-            and self._is_ocr_early()
-            and (waiting := self._queue.waiting("ocr", 1, skip, kind="image", newest=True))
-        ):
-            return "ocr", waiting[0]
+        if not quick and self._is_ocr_early() and (now := time.monotonic()) >= self._early_again:
+            if waiting := self._queue.waiting("ocr", 1, skip, kind="image", newest=True):
+                return "ocr", waiting[0]
+            self._early_again = now + EMPTY_S
         if (work := self._peek_new(ORDER[:2] if quick else ORDER, skip)) is not None:
             return "decode", work
         if quick:
