@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from data.media.png_profiles import raw_profile
+from data.media.png_raw_profile import raw_profile
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.media.boxes import boxes, inside
-from data.media.png_profiles import raw_profile
+from data.media.png_raw_profile import raw_profile
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -42,6 +42,7 @@ from model.lite.language import Reading, reading_of
 from model.lite.multilingual import Multilingual, session
 from model.lite.pixels import background, fit
 from model.lite.profile import PROFILE, PROFILES
+from model.lite.static_embeddings import StaticEmbeddings
 from model.lite.weights import (
     EARLIER,
     IMAGE_SIDE,
@@ -51,7 +52,6 @@ from model.lite.weights import (
     PROJECTION_DIM,
     TEXT_DIM,
 )
-from model.lite.words import Words
 from model.machine import model_threads, one_thread_products
 
 RECIPE = 7
@@ -79,13 +79,13 @@ _PAGE_LEAST = 40  # characters from which a page means its text, not its picture
 _ENGLISH_5 = Length(127, 127, 2_200)
 _ENGLISH = Length(127, 96, 2_200)  # below: punctuation, letters and the 200 commonest words
 _MULTILINGUAL = Length(190, 190, 300)
-# Recipe 7 adds to MiniLM's reading of the first 127 tokens the sum of what the rarest others mean alone
-# (`build/words.py`), which costs next to nothing. MRR as above, of 56 others, at a share of .5 / .6 / .7 / .8 / 1:
-# .896 / .308 / .123 / .556, .898 / .306 / .125 / .556, .891 / .305 / .130 / .556, .875 / .303 / .133 / .556, and
-# .838 / .298 / .138 / .553; at .7 of 40 others .881 / .299 / .126 / .566, of 80 .876 / .313 / .129 / .551; of none
-# .866 / .314 / .094 / .529; recipe 6 .893 / .293 / .143 / .536. Multilingual of 190 + 190, 127 + 160, 127 + 127 and
-# 127 + 64 (at .7, but 127 + 160 at .8): .890 / .309 / .129 / .555, .860 / .300 / .128 / .553, .897 / .301 / .117 / .646
-# and .882 / .316 / .109 / .681.
+# Recipe 7 adds to MiniLM's reading of the first 127 tokens the sum of the static embeddings of the rarest others
+# (`static_embeddings.py`), which costs next to nothing. MRR as above, of 56 of them, at a share of .5 / .6 / .7 / .8 /
+# 1: .896 / .308 / .123 / .556, .898 / .306 / .125 / .556, .891 / .305 / .130 / .556, .875 / .303 / .133 / .556, and
+# .838 / .298 / .138 / .553; at .7 of 40 others .881 / .299 / .126 / .566, of 80 .876 / .313 / .129 / .551; of none .866
+# / .314 / .094 / .529; recipe 6 .893 / .293 / .143 / .536. Multilingual of 190 + 190, 127 + 160, 127 + 127 and 127 + 64
+# (at .7, but 127 + 160 at .8): .890 / .309 / .129 / .555, .860 / .300 / .128 / .553, .897 / .301 / .117 / .646 and .882
+# / .316 / .109 / .681.
 _ENGLISH_7 = Length(127, 56, 2_200)
 _MULTILINGUAL_7 = Length(127, 127, 300)
 _REST_SHARE = 0.7
@@ -169,9 +169,9 @@ class LiteEmbedder:
         return rows
 
     @cached_property
-    def _words(self) -> Words:
-        words: Words = self._read(lambda: Words(self._folder / "text.onnx"))
-        return words
+    def _static(self) -> StaticEmbeddings:
+        static: StaticEmbeddings = self._read(lambda: StaticEmbeddings(self._folder / "text.onnx"))
+        return static
 
     @cached_property
     def _sides(self) -> list[Classes]:
@@ -308,7 +308,7 @@ class LiteEmbedder:
             return None
         english = _overall(windows, [len(ids) - 2 for ids in job.windows], windows) if windows else np.zeros(TEXT_DIM)
         if job.rest:
-            english = unit(english + _REST_SHARE * unit(self._words.directions(np.array(job.rest)).sum(0)))
+            english = unit(english + _REST_SHARE * unit(self._static.embed(np.array(job.rest)).sum(0)))
         other = others[0] if others else np.zeros(MULTILINGUAL_DIM)
         return np.concatenate([job.share**0.5 * english, (1 - job.share) ** 0.5 * other]).astype(np.float32)
 

@@ -1,7 +1,8 @@
-"""What the words of a text mean one by one, without a network.
+"""Static embeddings of tokens: what each means alone, without running MiniLM.
 
-Built around a linear map (`build/words.py`) from the row that MiniLM begins with for a word to what it would make of
-the word alone. The rows stand in `text.onnx` and are read from there. It knows nothing of which words count.
+Built around a linear map (`build/static_embeddings.py`) from MiniLM's input embedding of a token to an approximation of
+MiniLM's output for that token alone. The input embeddings are read out of `text.onnx`. It knows nothing of which tokens
+count.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import numpy as np
 from model.lite.multilingual import Rows
 from model.lite.weights import TEXT_DIM, TEXT_ROWS_AT, TEXT_SCALES_AT
 
-MAP = Path(__file__).with_name("words.npz")
+MAP = Path(__file__).with_name("static_embeddings.npz")
 VOCABULARY = 30_522
 
 
-class Words:
+class StaticEmbeddings:
     """Safe to call from several threads."""
 
     def __init__(self, network: Path) -> None:
@@ -28,11 +29,11 @@ class Words:
             self._map = stored["map"].astype(np.float32) * np.float32(stored["scale"])
             self._common = stored["common"]
 
-    def known(self, tokens: np.ndarray) -> np.ndarray:
-        """float32 [n, 384]: what MiniLM begins with for each."""
+    def inputs(self, tokens: np.ndarray) -> np.ndarray:
+        """MiniLM's input embeddings of token ids [n], float32 [n, 384]."""
         return np.asarray(self._rows[tokens] * self._scales[tokens])
 
-    def directions(self, tokens: np.ndarray) -> np.ndarray:
-        """float32 [n, 384], of unit length."""
-        mapped = self.known(tokens) @ self._map - self._common
+    def embed(self, tokens: np.ndarray) -> np.ndarray:
+        """The static embeddings of token ids [n], float32 [n, 384], of unit length."""
+        mapped = self.inputs(tokens) @ self._map - self._common
         return np.asarray(mapped / np.linalg.norm(mapped, axis=1, keepdims=True))
