@@ -77,6 +77,7 @@ class CountingEmbedder:
         self.inner = inner
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
         self.max_side: int = inner.max_side  # type: ignore[attr-defined]
+        self.page_side: int = inner.page_side  # type: ignore[attr-defined]
         self.profile: RankingProfile | None = inner.profile  # type: ignore[attr-defined]
         self.embedded, self.largest = 0, 0
         self._lock = threading.Lock()

@@ -27,7 +27,7 @@ class ContraryModel:
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.id, self.dim, self.max_frames = inner, "contrary@1-r1", inner.dim, inner.max_frames
-        self.max_side = inner.max_side
+        self.max_side, self.page_side = inner.max_side, inner.page_side
 
     def embed(self, inputs: Any) -> np.ndarray:
         signs = np.array([-1 if item.role == "query" else 1 for item in inputs], np.float32)

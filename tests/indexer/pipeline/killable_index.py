@@ -21,7 +21,7 @@ class OtherModel:
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.id, self.dim, self.max_frames = inner, "other@1-r1", inner.dim, inner.max_frames
-        self.max_side = inner.max_side
+        self.max_side, self.page_side = inner.max_side, inner.page_side
 
     def embed(self, inputs: Any) -> np.ndarray:
         return np.ascontiguousarray(self.inner.embed(inputs)[:, ::-1])

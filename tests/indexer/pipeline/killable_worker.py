@@ -25,7 +25,8 @@ class Slow:
 
     def __init__(self, inner: Any, slow_s: float) -> None:
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
-        self.max_side, self.inner, self.slow_s = inner.max_side, inner, slow_s
+        self.max_side, self.page_side = inner.max_side, inner.page_side
+        self.inner, self.slow_s = inner, slow_s
 
     def embed(self, inputs: Any) -> np.ndarray:
         time.sleep(self.slow_s * len(inputs))
