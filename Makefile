@@ -54,9 +54,9 @@ run: setup
 demo: setup
 	@$(BIN)/sightline demo $(ARGS)
 
-# A browser test that fails is tried once more, as a starved browser drops frames; its name then stands in red at the end.
+# A test that fails is tried once more, as a busy machine starves programs and browsers; its name stands in red at the end.
 test: setup-dev lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not long" --ignore tests/browser  # a third of a test is waiting
+	$(BIN)/python -m pytest -n 3 --dist loadfile --reruns 1 -m "not long" --ignore tests/browser  # a third of a test is waiting
 	$(BIN)/python -m pytest -n 2 --dist loadfile --reruns 1 -m "not long" tests/browser  # by themselves: browsers starve
 
 # Unit and property tests, about a minute (tests/README.md says which). After `make setup-dev` too.

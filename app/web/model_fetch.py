@@ -55,10 +55,11 @@ class ModelFetch:
         if precision not in (None, *HUB_MODELS[name].precisions):
             raise ModelError(f"{name} has the precisions {', '.join(HUB_MODELS[name].precisions)}.")
         with self._lock:
-            if self._state.state not in ("fetching", "measuring"):
-                self._state = FetchState(name, "fetching")
+            state = self._state  # what is answered: the thread may be further by then
+            if state.state not in ("fetching", "measuring"):
+                self._state = state = FetchState(name, "fetching")
                 threading.Thread(target=self._run, args=(name, precision), daemon=True, name="model-fetch").start()
-            return self._state
+            return state
 
     def _run(self, name: str, precision: str | None) -> None:
         from model.loading import load

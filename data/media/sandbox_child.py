@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 HEAD = struct.Struct("<?QQ")  # whether the call succeeded, the bytes of the message, the bytes of its arrays
 COLLECT_BYTES = 16 << 20  # of growth after which garbage is collected: frames stay in reference cycles until then
-DECODERS = ("av", "pymupdf", "pypdfium2")  # libraries of Python code that children alone import
+DECODERS = ("av", "pymupdf", "pypdfium2", "PIL")  # libraries of Python code that children import, PIL's formats alone
 ARENA_KEEP = 16 << 20  # the memory of a larger result is given back before the next one
 
 
@@ -85,7 +85,9 @@ def _compile_decoders() -> None:
     for name in DECODERS:
         spec = importlib.util.find_spec(name)
         for folder in (spec and spec.submodule_search_locations) or ():
-            if os.access(folder, os.W_OK) and not os.path.isdir(os.path.join(folder, "__pycache__")):  # noqa: PTH112, PTH118
+            modules = [entry.path for entry in os.scandir(folder) if entry.name.endswith(".py")]
+            kept = all(os.path.exists(importlib.util.cache_from_source(module)) for module in modules)  # noqa: PTH110
+            if not kept and os.access(folder, os.W_OK):
                 import compileall
 
                 compileall.compile_dir(folder, quiet=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import py_compile
 import signal
 import subprocess
 import sys
@@ -152,6 +153,8 @@ def test_decoders_without_bytecode_are_compiled_before_a_child_is_confined(
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "large.py").write_text("x = 1")
+    (package / "__pycache__").mkdir()  # of a module that the program itself imported
+    py_compile.compile(str(package / "__init__.py"))
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sandbox_child, "DECODERS", ("made_decoder", "no_such_decoder"))
     sandbox_child._compile_decoders()
