@@ -57,7 +57,6 @@ class SharedEmbedder:
         self.inner, self._priority, self._before_pictures = inner, priority, before_pictures
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
         self.profile: RankingProfile | None = getattr(inner, "profile", None)
-        # Not `everyday`: the lines of the profiles were chosen with the ordinary queries of `calibration.py`.
         for name in ("max_side", "familiarity", "is_word"):
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))

@@ -39,7 +39,7 @@ LEAST_SPREAD = 1e-3
 BY_CHANCE_CACHED = 20_000
 """Chunks for each set of components: 4 MB."""
 COMPONENTS_CACHED = 8
-"""Sets of components for which ordinary and everyday queries are kept: of English, other languages, both."""
+"""Sets of components for which ordinary queries are kept: of English, other languages, both."""
 
 # Queries that are usual for any library.
 ORDINARY_QUERIES = (
@@ -96,9 +96,8 @@ class Background:
         self._sampled_at = -1
         self._samples: dict[int, np.ndarray] = {}
         self._ordinary: list[np.ndarray] = []
-        # By the components that queries have: the ordinary queries, and the everyday ones, cut to them.
+        # By the components that queries have.
         self._nearest_ordinary: LRUCache[bytes, np.ndarray] = LRUCache(COMPONENTS_CACHED)
-        self._cuts: LRUCache[bytes, np.ndarray] = LRUCache(COMPONENTS_CACHED)
         self._by_ordinary: dict[int, tuple[dict[int, np.ndarray], dict[int, float], float]] = {}
         self._by_chance: LRUCache[bytes, tuple[object, dict[int, tuple[float, float]]]] = LRUCache(COMPONENTS_CACHED)
 
@@ -142,13 +141,13 @@ class Background:
         return dict(zip(vectors, _contrast(queries, stored, by_chance).tolist(), strict=True))
 
     def contrast_of(self, queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-        """Returns how far the score of each chunk is above what everyday queries score with it, in standard
+        """Returns how far the score of each chunk is above what ordinary queries score with it, in standard
         deviations of their scores: float32 [n], by the best of the text `queries` [q, dim], for `vectors` [n, dim].
 
         It depends on the query and the chunk alone, so a verdict by it holds while the library grows. It does not
         rank: text to photo among all MRR .39 by score, .27 by contrast (lite, sample set).
         """
-        return _contrast(queries, vectors, _by_chance(vectors, *self._everyday(queries)))
+        return _contrast(queries, vectors, _by_chance(vectors, self.ordinary_queries(queries)))
 
     def _by_chance_of(self, queries: np.ndarray, chunks: list[int], vectors: np.ndarray, version: object) -> np.ndarray:
         """Returns `_by_chance` of the chunks with these vectors, which is the same for all queries: it is kept until a
@@ -162,26 +161,9 @@ class Background:
                 self._by_chance[used] = version, kept
         missing = [row for row, n in enumerate(chunks) if n not in kept]
         if missing:
-            new = _by_chance(vectors[missing], *self._everyday(queries))
+            new = _by_chance(vectors[missing], self.ordinary_queries(queries))
             kept.update(zip((chunks[row] for row in missing), map(tuple, new.tolist()), strict=True))
         return np.array([kept[n] for n in chunks], np.float32)
-
-    def _everyday(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the mean [dim] and the components [m, dim] of everyday queries' vectors: the model's own, cut to
-        the components that `queries` have; for a model without them, of the ordinary queries."""
-        rows: np.ndarray | None = getattr(self._embedder, "everyday", None)
-        if rows is None:
-            ordinary = self.ordinary_queries(queries)
-            mean = ordinary.mean(axis=0)
-            return mean, (ordinary - mean) / np.sqrt(len(ordinary))
-        used = queries.any(axis=0)
-        with self._lock:
-            cut = self._cuts.get(used.tobytes())
-            if cut is None:
-                cut = rows * used
-                cut *= np.linalg.norm(rows) / max(float(np.linalg.norm(cut)), LEAST_SPREAD)  # a query has unit length
-                self._cuts[used.tobytes()] = cut
-        return cut[0], cut[1:]
 
     def _embedded(self, texts: Sequence[str]) -> np.ndarray:
         return self._embedder.embed([Input(text=text, role="query") for text in texts])
@@ -275,10 +257,11 @@ class Background:
         return np.frombuffer(blob, "<f2").reshape(-1, self._embedder.dim).astype(np.float32)
 
 
-def _by_chance(vectors: np.ndarray, mean: np.ndarray, components: np.ndarray) -> np.ndarray:
-    """Returns the mean of everyday queries' scores with each of the vectors and their spread, float32 [n, 2]. `mean`
-    [dim], `components` [m, dim]: as `_everyday` returns them."""
-    spread = np.sqrt(np.square(vectors @ components.T).sum(axis=1))
+def _by_chance(vectors: np.ndarray, ordinary: np.ndarray) -> np.ndarray:
+    """Returns the mean of the scores of `ordinary` queries [m, dim] with each of the vectors and their spread, float32
+    [n, 2]."""
+    mean = ordinary.mean(axis=0)
+    spread = np.sqrt(np.square(vectors @ (ordinary - mean).T).mean(axis=1))
     return np.stack([vectors @ mean, np.maximum(spread, LEAST_SPREAD)], axis=1)
 
 

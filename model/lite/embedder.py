@@ -56,7 +56,6 @@ from model.machine import model_threads, one_thread_products
 
 RECIPE = 7
 """Goes up with every change of what a vector means; part of the model's id."""
-EVERYDAY = Path(__file__).with_name("everyday.npz")
 
 # Chosen on the sample set (make bench-quality); standard error of an MRR there: about .055.
 _MEANING, _LOOKS = 0.3, 0.7
@@ -119,15 +118,6 @@ class LiteEmbedder:
     """Its thumbnail is the same picture, which need not be made smaller. At 448, drawing, thumbnail and all took 3 ms
     of CPU more for each page."""
     profile = PROFILE
-
-    @cached_property
-    def everyday(self) -> np.ndarray | None:
-        """The mean and the principal components of everyday queries' vectors, float32 [65, dim] (`build/everyday.py`);
-        None for recipe 3."""
-        if not self._multilingual:
-            return None
-        with np.load(EVERYDAY) as stored:
-            return np.asarray(stored["rows"], np.float32)
 
     def __init__(self, folder: Path, threads: int | None = None, recipe: int = RECIPE) -> None:
         from tokenizers import Tokenizer

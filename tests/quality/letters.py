@@ -36,7 +36,7 @@ DRAWINGS, FIGURES, PAGES, LETTERED = 1200, 350, 80, 700
 CELL, FINE = 16, 192
 """Pixels a side of a cell, and channels of the finer level, whose cells they are."""
 SIDES = (160, 200, 256, 320, 400, 512, 640, 800)
-WORDS = Path(ocr.__file__).parent / "lite" / "build" / "everyday_queries.txt"
+WORDS = Path(__file__).with_name("everyday_queries.txt")
 CHINESE_AND_JAPANESE = Path(__file__).with_name("languages.json")
 FONTS = {"fonts-dejavu-core": "DejaVuS", "fonts-dejavu-extra": "DejaVuS", "fonts-droid-fallback": "DroidSansFallback"}
 """Debian package -> how the names of its fonts begin that are taken."""
