@@ -122,8 +122,8 @@ def _facts(library: SampleLibrary) -> Iterator[tuple[Distractor, str, np.ndarray
 
 @contextmanager
 def grown(corpus: Corpus, size: int, model: tuple[str, int]) -> Iterator[tuple[Searcher, dict[int, str]]]:
-    """The first `size` chunks of a corpus as a library: its searcher, and chunk id -> item. A page keeps its
-    number, and a file the chunks that are in."""
+    """The first `size` chunks of a corpus as a library: its searcher, and chunk id -> item; each distractor is an item
+    of its own, so that it takes a place. A page keeps its number, and a file the chunks that are in."""
     data_dir = Path(tempfile.mkdtemp(prefix="sightline-growth-"))
     try:
         with Library.open(data_dir, ocr="off", speech="off") as library:
@@ -139,7 +139,7 @@ def grown(corpus: Corpus, size: int, model: tuple[str, int]) -> Iterator[tuple[S
                 (str(data_dir / "media" / f.path), f.ordinal): i
                 for f, i in zip(corpus.facts, corpus.items, strict=True)
             }
-            yield searcher, {number: item[path, ordinal] for number, path, ordinal in rows}
+            yield searcher, {number: item[path, ordinal] or f"distractor {number}" for number, path, ordinal in rows}
     finally:
         shutil.rmtree(data_dir, ignore_errors=True)
 
@@ -180,6 +180,8 @@ class Step:
     ranks: dict[str, list[float]]
     refused: dict[tuple[str, str], list[bool]]
     """("some" or "none", half) -> of each question, whether nothing is above the line."""
+    seen_refused: list[bool]
+    """The same, of the questions whose right answer is among the first ten."""
     shown: list[bool]
     """Of each image above the line for a one-word object query, whether it is right."""
     found: list[bool]
@@ -189,7 +191,7 @@ class Step:
 def asked(searcher: Searcher, items: dict[int, str], size: int, samples: Path, questions: Sequence[Question]) -> Step:
     """Ask everything of one library."""
     here = set(items.values())
-    step = Step(size, {}, {}, {}, [], [])
+    step = Step(size, {}, {}, {}, [], [], [])
 
     def ranking(text: str) -> list[Ranked]:
         return searcher.rank(Query((Part(text=text),)), DEPTH)
@@ -199,10 +201,13 @@ def asked(searcher: Searcher, items: dict[int, str], size: int, samples: Path, q
             continue
         places = ranking(question.asked.text)
         seen = [items[place.fact.chunk_id] for place in places]
-        step.ranks.setdefault(question.row, []).append(rank_of(seen, question))
+        rank = rank_of(seen, question)
+        step.ranks.setdefault(question.row, []).append(rank)
         step.verdicts[question.row, question.asked.text] = bool(verdict(places, items, question.right))
         relevant = any(place.relevant for place in places)
         step.refused.setdefault(("some", question.half), []).append(not relevant)
+        if rank <= 10:
+            step.seen_refused.append(not relevant)
     for text in unanswerable():
         relevant = any(place.relevant for place in ranking(text))
         step.refused.setdefault(("none", half_of(text)), []).append(not relevant)
@@ -230,6 +235,7 @@ def tables(steps: Sequence[Step]) -> str:
                 None if flips is None else f"{flips} of {len(both)} = {flips / len(both):.3f}",
                 *[float(np.mean(step.refused[sort, "test"])) for sort in ("none", "some")],
                 *[float(np.mean(step.refused[sort, "tune"])) for sort in ("none", "some")],
+                f"{np.mean(step.seen_refused):.3f} of {len(step.seen_refused)}",
                 f"{np.mean(step.shown):.3f} of {len(step.shown)}",
                 f"{np.mean(step.found):.3f} of {len(step.found)}",
             ]
@@ -244,6 +250,7 @@ def tables(steps: Sequence[Step]) -> str:
         "answerable refused, test half (≤ 0.08)",
         "unanswerable refused, tune half",
         "answerable refused, tune half",
+        "of those with a right answer among the first ten, refused",
         "right of the images above the line, one-word objects (≥ 0.7)",
         "one-word objects with a right image above the line",
     ]
