@@ -20,7 +20,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from cachetools import LRUCache
 
 from indexer.catalogue.connections import Connections
 from indexer.types import KINDS
@@ -37,9 +36,7 @@ PRIOR_WEIGHT = 16.0
 """Number of chunks at which a sample counts as much as the prior."""
 LEAST_SPREAD = 1e-3
 BY_CHANCE_CACHED = 20_000
-"""Chunks for each set of components: 4 MB."""
-COMPONENTS_CACHED = 8
-"""Sets of components for which ordinary queries are kept: of English, other languages, both."""
+"""Chunks for each set of ordinary queries: 4 MB."""
 
 # Queries that are usual for any library.
 ORDINARY_QUERIES = (
@@ -96,31 +93,30 @@ class Background:
         self._sampled_at = -1
         self._samples: dict[int, np.ndarray] = {}
         self._ordinary: list[np.ndarray] = []
-        # By the components that queries have.
-        self._nearest_ordinary: LRUCache[bytes, np.ndarray] = LRUCache(COMPONENTS_CACHED)
         self._by_ordinary: dict[int, tuple[dict[int, np.ndarray], dict[int, float], float]] = {}
-        self._by_chance: LRUCache[bytes, tuple[object, dict[int, tuple[float, float]]]] = LRUCache(COMPONENTS_CACHED)
+        # By the id of the ordinary queries, which are kept: a version of the journal, what holds since then.
+        self._by_chance: dict[int, tuple[object, dict[int, tuple[float, float]]]] = {}
 
     def ordinary_queries(self, queries: np.ndarray) -> np.ndarray:
         """Returns the vectors of ordinary queries, float32 [m, dim], in the language of `queries` [q, dim].
 
-        A model with components of their own for some languages sets the others to zero. The ordinary queries are
-        in English, in Chinese, or the mean of both, whichever has its zeros where `queries` has them.
+        A model with components of their own for some languages has zeros there in English. The ordinary queries are in
+        English, in Chinese, or the mean of both, whichever is as much in the components of English as `queries` are.
         """
-        used = np.asarray(queries.any(axis=0))
         with self._lock:
-            nearest = self._nearest_ordinary.get(used.tobytes())
-            if nearest is None:
-                if not self._ordinary:
-                    self._ordinary = [self._embedded(ORDINARY_QUERIES)]
-                if len(self._ordinary) == 1 and _unlike(self._ordinary[0], used):
-                    elsewhere = self._embedded(ORDINARY_ELSEWHERE)
-                    both = self._ordinary[0] + elsewhere
-                    both /= np.maximum(np.linalg.norm(both, axis=1, keepdims=True), LEAST_SPREAD)
-                    self._ordinary += [elsewhere, both]
-                nearest = min(self._ordinary, key=lambda rows: _unlike(rows, used))
-                self._nearest_ordinary[used.tobytes()] = nearest
-            return nearest
+            if not self._ordinary:
+                self._ordinary = [self._embedded(ORDINARY_QUERIES)]
+            english = self._ordinary[0]
+            of_english = np.asarray(english.any(axis=0))
+            if _share(queries, of_english) > 1 - LEAST_SPREAD:
+                return english
+            if len(self._ordinary) == 1:
+                elsewhere = self._embedded(ORDINARY_ELSEWHERE)
+                both = english + _of_unit_length(elsewhere * ~of_english)
+                self._ordinary += [elsewhere, _of_unit_length(both)]
+            known = np.any([rows.any(axis=0) for rows in self._ordinary], axis=0)
+            share = _share(queries * known, of_english)
+            return min(self._ordinary, key=lambda rows: abs(_share(rows, of_english) - share))
 
     def contrast(self, queries: np.ndarray, chunks: Sequence[int]) -> dict[int, float]:
         """Returns chunk id -> its contrast with the text `queries` [q, dim], of those `chunks` that have a vector."""
@@ -150,18 +146,18 @@ class Background:
         return _contrast(queries, vectors, _by_chance(vectors, self.ordinary_queries(queries)))
 
     def _by_chance_of(self, queries: np.ndarray, chunks: list[int], vectors: np.ndarray, version: object) -> np.ndarray:
-        """Returns `_by_chance` of the chunks with these vectors, which is the same for all queries: it is kept until a
-        vector changes. Of 333 chunks it takes 0.8 ms, a tenth of a search. `version`: of the journal, read before the
-        vectors."""
-        used = queries.any(axis=0).tobytes()
+        """Returns `_by_chance` of the chunks with these vectors, which is the same for all queries that are compared with
+        the same ordinary ones: it is kept until a vector changes. Of 333 chunks it takes 0.8 ms, a tenth of a search.
+        `version`: of the journal, read before the vectors."""
+        ordinary = self.ordinary_queries(queries)
         with self._lock:
-            kept = self._by_chance.setdefault(used, (version, {}))[1]
-            if self._by_chance[used][0] != version or len(kept) > BY_CHANCE_CACHED:
+            kept_at, kept = self._by_chance.setdefault(id(ordinary), (version, {}))
+            if kept_at != version or len(kept) > BY_CHANCE_CACHED:
                 kept = {}
-                self._by_chance[used] = version, kept
+                self._by_chance[id(ordinary)] = version, kept
         missing = [row for row, n in enumerate(chunks) if n not in kept]
         if missing:
-            new = _by_chance(vectors[missing], self.ordinary_queries(queries))
+            new = _by_chance(vectors[missing], ordinary)
             kept.update(zip((chunks[row] for row in missing), map(tuple, new.tolist()), strict=True))
         return np.array([kept[n] for n in chunks], np.float32)
 
@@ -269,9 +265,15 @@ def _contrast(queries: np.ndarray, vectors: np.ndarray, by_chance: np.ndarray) -
     return np.asarray(((queries @ vectors.T).max(axis=0) - by_chance[:, 0]) / by_chance[:, 1])
 
 
-def _unlike(rows: np.ndarray, used: np.ndarray) -> int:
-    """Returns the number of components that are zero in all rows and `used`, bool [dim], or the reverse."""
-    return int((rows.any(axis=0) != used).sum())
+def _share(rows: np.ndarray, of: np.ndarray) -> float:
+    """Returns the share of the squared length of `rows` [n, dim] that lies in the components `of`, bool [dim]."""
+    squares = np.square(rows).sum(axis=0)
+    return float(squares[of].sum() / max(float(squares.sum()), LEAST_SPREAD))
+
+
+def _of_unit_length(rows: np.ndarray) -> np.ndarray:
+    """A row of zeros stays as it is."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), LEAST_SPREAD))
 
 
 def _lower_half(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

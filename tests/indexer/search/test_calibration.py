@@ -14,6 +14,7 @@ from indexer.types import Part, Query
 from indexer.vectors.source import GROUPS
 from model.inputs import Input
 from model.lite.profile import PROFILE
+from model.lite.weights import TEXT_DIM
 from model.ranking_profile import untuned
 from tests import media
 
@@ -69,29 +70,31 @@ def test_the_first_hit_of_a_new_kind_is_found_at_once(tmp_path: Path) -> None:
 
 
 class _Model:
-    """A model of three numbers whose readings of the ordinary queries are known: those in Chinese lack the first."""
+    """A model of four numbers whose readings of the ordinary queries are known. Chinese has the last, English the
+    others."""
 
-    id, dim, max_frames = "three@1", 3, 8
+    id, dim, max_frames = "four@1", 4, 8
 
     def embed(self, inputs: Sequence[Input]) -> np.ndarray:
-        signs = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]] * (len(inputs) // 4))
-        english = inputs[0].text == ORDINARY_QUERIES[0]
-        rest = np.array([0.0, 0.0] if english else [0.5, 0.0]) + signs * [0.2, 0.1]
-        return np.column_stack([np.full(len(inputs), 0.6 if english else 0.0), rest]).astype(np.float32)
+        a, b = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]] * (len(inputs) // 4)).T
+        zero = np.zeros(len(inputs))
+        english = [zero + 0.6, 0.2 * a, 0.1 * b, zero]
+        rows = english if inputs[0].text == ORDINARY_QUERIES[0] else [zero, zero, zero, 0.5 + 0.2 * a]
+        return np.column_stack(rows).astype(np.float32)
 
 
 def test_contrast_is_in_deviations_of_what_ordinary_queries_score_with_the_chunk(tmp_path: Path) -> None:
     with Library.open(tmp_path / "library", ocr="off") as library:
         searcher = library.searcher()
         background = Background(searcher._connections, _Model(), -1)
-        query = np.array([[0.6, 0.7, 0.3]], np.float32)
-        chunks = np.array([[0.0, 1.0, 0.0], [0.0, 0.6, 0.8], [1.0, 0.0, 0.0]], np.float32)
+        query = np.array([[0.6, 0.7, 0.3, 0.0]], np.float32)
+        chunks = np.array([[0, 1, 0, 0], [0, 0.6, 0.8, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float32)
         contrast = background.contrast_of(query, chunks)
         assert contrast[:2] == pytest.approx([0.7 / 0.2, 0.66 / np.hypot(0.12, 0.08)])
         assert contrast[2] == pytest.approx(0.0, abs=1e-3)  # every ordinary query scores the same with it
-        # of a query without the first number: ordinary queries without it
-        cut = background.contrast_of(np.array([[0.0, 1.0, 0.0]], np.float32), chunks)
-        assert cut[0] == pytest.approx((1.0 - 0.5) / 0.2)
+        # of a query in another language: ordinary queries in it
+        chinese = background.contrast_of(np.array([[0.0, 0.0, 0.0, 1.0]], np.float32), chunks)
+        assert chinese[3] == pytest.approx((1.0 - 0.5) / 0.2)
 
 
 INVOICE = "An invoice for bananas, to be paid within thirty days"
@@ -117,3 +120,28 @@ def test_the_contrast_of_a_chunk_with_a_new_vector_is_that_of_the_new_one(tmp_pa
         after = background.contrast(query, chunks)
         assert [after[n] for n in chunks] == pytest.approx([before[n] for n in reversed(chunks)])
         assert before[chunks[0]] > before[chunks[1]] + 1
+
+
+def test_the_contrast_of_a_query_does_not_depend_on_the_language_of_the_one_before(tmp_path: Path) -> None:
+    media.draw_pdf(tmp_path / "files" / "letter.pdf", [INVOICE, "Greetings from the harbour"])
+    with Library.open(tmp_path / "library", nice=False, ocr="off") as library:
+        library.index([tmp_path / "files"])
+        searcher = library.searcher()
+        ids, stored = next((ids, rows) for kind, ids, rows in searcher.all_vectors() if kind == "pdf")
+        for text in ("the harbour", "Banane", "eine Rechnung für Bananen", "请假条", "Banane", "the harbour"):
+            query = searcher.vectors(Query((Part(text),)))
+            told = searcher._background.contrast(query, ids.tolist())
+            alone = searcher._background.contrast_of(query, stored)
+            assert [told[int(n)] for n in ids] == pytest.approx(alone.tolist(), abs=1e-4), text
+
+
+def test_a_query_is_compared_with_ordinary_ones_that_are_read_as_it_is(tmp_path: Path) -> None:
+    with Library.open(tmp_path / "library", ocr="off") as library:
+        searcher = library.searcher()
+        shares = []
+        for text in ("a dog on the beach", "mariposa", "ein Hund am Strand", "lion"):
+            rows = searcher._background.ordinary_queries(searcher.vectors(Query((Part(text),))))
+            assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-3)
+            shares.append(float(np.square(rows[:, :TEXT_DIM]).sum(axis=1).mean()))
+    # MiniLM's share: English, maybe English, surely not
+    assert shares == pytest.approx([1, 0.5, 0.3, 1], abs=0.01)
