@@ -146,8 +146,8 @@ class Background:
         return _contrast(queries, vectors, _by_chance(vectors, self.ordinary_queries(queries)))
 
     def _by_chance_of(self, queries: np.ndarray, chunks: list[int], vectors: np.ndarray, version: object) -> np.ndarray:
-        """Returns `_by_chance` of the chunks with these vectors, which is the same for all queries that are compared with
-        the same ordinary ones: it is kept until a vector changes. Of 333 chunks it takes 0.8 ms, a tenth of a search.
+        """Returns `_by_chance` of the chunks with these vectors, the same for all queries that are compared with the
+        same ordinary ones: it is kept until a vector changes. Of 333 chunks it takes 0.8 ms, a tenth of a search.
         `version`: of the journal, read before the vectors."""
         ordinary = self.ordinary_queries(queries)
         with self._lock:
