@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def hit_of(server: Server, q: str, title: str) -> dict[str, Any]:
-    found = httpx.get(f"{server.url}/api/search", params={"q": q, "k": 50}).json()["hits"]
+    found = httpx.get(f"{server.url}/api/search", params={"q": q, "k": 50}, timeout=60).json()["hits"]
     return next(hit for hit in found if hit["title"] == title)
 
 
