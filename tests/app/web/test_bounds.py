@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.web.agent_tools import tools
+from app.web.mcp_server import TOOLS
 from app.web.requests import MAX_OFFSET, MAX_PARTS
 from app.web.search_lane import Busy
 from app.web.server import create_app
@@ -84,6 +85,7 @@ def test_every_number_that_a_client_sends_has_bounds(library: Any) -> None:
         for path, operations in spec["paths"].items()
         for operation in operations.values()
     ]
+    asked += [(tool.name, tool.arguments) for tool in TOOLS]
     bodies = {name: one for name, one in spec["components"]["schemas"].items() if name.startswith("Body")}
     assert len(bodies) > 10
     assert not unbounded([*asked, bodies], "") and not [p for path, one in asked for p in unbounded(one, path)]
