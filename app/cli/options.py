@@ -315,6 +315,12 @@ def _log_to(data_dir: Path) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
+def is_unwritable(settings: Settings) -> bool:
+    """Whether there is a library in a folder that nothing can be written to, as on a read-only file system."""
+    folder = settings.data_dir.expanduser()
+    return not settings.catalogue and (folder / "catalogue.sqlite").exists() and not os.access(folder, os.W_OK)
+
+
 def fail(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"sightline: {harmless(message)}\n")
     raise typer.Exit(code)
