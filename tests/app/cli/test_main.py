@@ -90,3 +90,13 @@ def test_a_repair_where_nothing_can_be_written_says_so_and_checks(tmp_path: Path
     assert done.returncode == 0, done
     notice, found = done.stderr.splitlines()
     assert "cannot be written, so nothing can be repaired there" in notice and "Everything is in order" in found
+
+
+@pytest.mark.parametrize(
+    "words", [("index", "~nobody-of-that-name/x"), ("search", "x", "--under", "~nobody-of-that-name"), ("status",)]
+)
+def test_the_home_of_nobody_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+    home = Path("~nobody-of-that-name/library") if words == ("status",) else tmp_path
+    done = sightline(*words, home=home)
+    assert done.returncode in (1, 2) and "no account of this machine" in done.stderr, done
+    assert len(done.stderr.splitlines()) == 1
