@@ -32,9 +32,8 @@ def test_a_click_on_a_video_card_plays_it_at_its_second(page: Page, server: Serv
     find_no_moments(page)
     later = next(hit for hit in hits(server, q="road trip", kind="video") if hit["start_s"] > 20)
     page.goto(f"{server.url}/?q=road+trip&kind=video")
-    fold = page.locator(".fold")
-    if fold.count():
-        fold.first.click()
+    settled(page)
+    page.locator(".fold").first.click()
     page.locator(f'.card[data-chunk="{later["chunk_id"]}"] a.open').click()
     video = page.locator(".viewer video")
     expect(video).to_be_visible()
@@ -197,8 +196,8 @@ def test_an_image_opens_large_and_zooms(page: Page, server: Server) -> None:
     before = image.bounding_box()
     page.keyboard.press("+")
     expect(page.locator(".viewer .image.zoomed")).to_be_visible()
-    after = image.bounding_box()
-    assert before and after and after["width"] > before["width"] * 1.3
+    assert before
+    until(page, ".viewer .stage .image img", f"it.getBoundingClientRect().width > {before['width'] * 1.3}")
     page.keyboard.press("0")
     expect(page.locator(".viewer .image.zoomed")).to_have_count(0)
     shot(page, "image")
