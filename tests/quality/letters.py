@@ -39,7 +39,7 @@ CELL, FINE = 16, 192
 RANGED = 2000
 """Numbers of each result of a picture that are drawn to measure its range."""
 SIDES = (160, 200, 256, 320, 400, 512, 640, 800)
-WORDS = Path(__file__).with_name("everyday_queries.txt")
+WORDS = Path(ocr.__file__).parent / "lite" / "build" / "everyday_queries.txt"
 CHINESE_AND_JAPANESE = Path(__file__).with_name("languages.json")
 FONTS = {"fonts-dejavu-core": "DejaVuS", "fonts-dejavu-extra": "DejaVuS", "fonts-droid-fallback": "DroidSansFallback"}
 """Debian package -> how the names of its fonts begin that are taken."""

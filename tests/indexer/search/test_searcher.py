@@ -60,7 +60,7 @@ def own(tmp_path: Path, where: Where) -> Iterator[Shelf]:
     [
         ("how to make bread at home", "bread.pdf"),
         ("wifi setup", "router.pdf"),
-        ("ancient history of an empire", "rome.pdf"),
+        ("history of the roman emperors", "rome.pdf"),
         ("marine mammals", "whales.pdf"),
     ],
 )
