@@ -76,7 +76,8 @@ def summary(rows: list[Row]) -> str:
     ratios = [0.0 if told is None else told / (end - at) for at, told in counted]
     return (
         f"{end:.0f} s. Told by taken: after a minute {ratios[0]:.2f}, half-way from there"
-        f" {ratios[len(ratios) // 2]:.2f}, near the end {ratios[-1]:.2f}; at least {min(ratios):.2f}, at most {max(ratios):.2f}."
+        f" {ratios[len(ratios) // 2]:.2f}, near the end {ratios[-1]:.2f};"
+        f" at least {min(ratios):.2f}, at most {max(ratios):.2f}."
     )
 
 
