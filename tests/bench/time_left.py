@@ -1,7 +1,7 @@
 """`python -m tests.bench.time_left FOLDER`: what is told of the time that is left, beside the time that it took.
 
 Built around `sightline run` on a folder, with OCR, in a process of its own: its status is read every two seconds until
-nothing is left to do. After each further quarter of a minute a row says how long was told, over all and for each kind
+nothing is left to do. After each further half minute a row says how long was told, over all and for each kind
 and step, and how long it then took; after the first minute it is to be within a factor of two, until ten seconds before
 the end. `--made NAME` makes a folder of `tests.bench.time_left_folders` there first; `--arriving OTHER` adds the files
 of another one after half a minute; `--dim N` then changes to a model with vectors of that length, and watches that.
@@ -22,7 +22,7 @@ from tests.bench.report import table, write
 from tests.bench.time_left_folders import make
 from tests.bench.ui import Served
 
-EACH_S, ROW_S, ARRIVES_S = 2.0, 15.0, 30.0
+EACH_S, ROW_S, ARRIVES_S = 2.0, 30.0, 30.0
 FIRST_S, LAST_S = 60.0, 10.0
 """Between these seconds from the start and to the end the ratios are judged."""
 
@@ -52,7 +52,7 @@ def watched(folder: Path, data_dir: Path, *options: str, arriving: Path | None =
 
 
 def compared(rows: list[Row]) -> list[list[object]]:
-    """A row for each quarter of a minute: the time told, the time it took, and what was told of each step."""
+    """A row for each half minute: the time told, the time it took, and what was told of each step."""
     end, table_rows, due = rows[-1][0], [], ROW_S
     for at, told, work in rows:
         if at < due:
