@@ -231,27 +231,23 @@ class TimeLeft:
             decode, embed = decode or 0.0, embed or 0.0
             if kind == "image":
                 decode *= max(self._images.relative(others, other_bytes), 0.1)
-            both = decode_left * decode, embed_left * embed
             longest = max((d * decode + e * embed for d, e in rests), default=0.0)
-            return self._reading(sum(both), files, longest, sum(both) / max(*both, 1e-9))
+            return self._reading(decode_left * decode, files, embed_s=embed_left * embed, longest_s=longest)
 
     def to_embed(self, chunks: Mapping[Kind, int], model: int) -> Load | None:
         """Returns what chunks take that lack a vector of a model; None before it embedded one."""
         with self._lock:
             jobs = [job for job in self._jobs if job.stored is not None and job.model.id == model]
-            costs = {
-                kind: embed + (self._cost("decode", kind, count) or 0.0)
-                for kind, count in chunks.items()
-                if (embed := self._cost("embed", kind, count, model)) is not None
-            }
-            work_s = 0.0
+            costs = {kind: cost for kind in chunks if (cost := self._cost("embed", kind, 0.0, model)) is not None}
+            decode_s = embed_s = 0.0
             for kind, count in chunks.items():
                 cost = _scaled(costs, COST, kind)
                 if cost is None:
                     return None
-                done = sum(len(job.done) for job in jobs if job.work.kind == kind)
-                work_s += max(count - done, 0) * cost
-            return self._reading(work_s, sum(chunks.values()))
+                left = max(count - sum(len(job.done) for job in jobs if job.work.kind == kind), 0)
+                embed_s += left * cost
+                decode_s += left * (self._cost("decode", kind, left) or 0.0)
+            return self._reading(decode_s, sum(chunks.values()), embed_s=embed_s)
 
     def to_ocr(self, waiting: Mapping[Kind, Pictures]) -> Load | None:
         """Returns what the text in pictures and pages takes; None before any was looked for."""
@@ -325,8 +321,13 @@ class TimeLeft:
         bytes_of = (self._opened_bytes[kind] + BYTES[kind]) / (self._opened[kind] + 1)
         return max(size / bytes_of, float(files)) if files else 0.0
 
-    def _reading(self, work_s: float, contents: float, longest_s: float = 0.0, width: float = 1.0) -> Load:
-        cores = self._clocks[READ].cores(time.monotonic(), self._share(time.monotonic(), 0))
+    def _reading(self, decode_s: float, contents: float, *, embed_s: float = 0.0, longest_s: float = 0.0) -> Load:
+        """One thread embeds what all threads decode."""
+        now, work_s = time.monotonic(), decode_s + embed_s
+        cores = self._clocks[READ].cores(now, self._share(now, 0))
+        if embed_s:
+            cores = min(cores, work_s / embed_s)
+        width = work_s / max(decode_s, embed_s, 1e-9)
         return Load(work_s, contents, longest_s, width=width, cores=max(cores, 0.05))
 
     def _costs_of_reading(self) -> dict[Kind, float]:
