@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -46,6 +47,8 @@ def watched(folder: Path, data_dir: Path, *options: str, arriving: Path | None =
             status = client.get("/api/status").json()
             work = status["work"]
             rows.append((at, status["all_seconds_left"], work))
+            if len(rows) % 15 == 1:
+                print(f"{at:.0f} s: {_seconds(rows[-1][1])} left", file=sys.stderr, flush=True)
             idle = 0 if work or not any(before for *_, before in rows) else idle + 1
     served.stop()
     return rows[:-idle]
