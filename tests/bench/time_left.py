@@ -4,7 +4,7 @@ Built around `sightline run` on a folder, with OCR, in a process of its own: its
 nothing is left to do. After each further half minute a row says how long was told, over all and for each kind
 and step, and how long it then took; after the first minute it is to be within a factor of two, until ten seconds before
 the end. `--made NAME` makes a folder of `tests.bench.time_left_folders` there first; `--arriving OTHER` adds the files
-of another one after half a minute; `--dim N` then changes to a model with vectors of that length, and watches that.
+of another one after half a minute; `--model NAME` then changes to another model, and watches that.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--made", help="make this folder first")
     parser.add_argument("--arriving", type=Path, help="whose files are added")
-    parser.add_argument("--dim", help="of the model that is changed to")
+    parser.add_argument("--model", help="to change to")
     args = parser.parse_args()
     if args.made:
         make(args.made, args.folder)
@@ -102,8 +102,8 @@ def main() -> None:
         folder = Path(scratch) / args.folder.name
         shutil.copytree(args.folder, folder)
         report(name, folder, watched(folder, Path(scratch) / "library", arriving=args.arriving))
-        if args.dim:
-            rows = watched(folder, Path(scratch) / "library", "--dim", args.dim)
+        if args.model:
+            rows = watched(folder, Path(scratch) / "library", "--model", args.model)
             report(f"{name}, another model", folder, rows)
 
 
