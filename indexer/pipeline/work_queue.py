@@ -180,7 +180,7 @@ class WorkQueue:
                 self._prefetched_rereads.popleft()
             elif stage == "speech":
                 self._transcribing = work.hash
-                if not self._has_heard:
+                if self._new_left:
                     self._has_heard = True
                     self._samples.add(work.hash)
         return task
@@ -214,12 +214,18 @@ class WorkQueue:
         return None
 
     def _peek_early(self, skip: set[bytes]) -> tuple[Stage, Work] | None:
-        """Returns a content that is taken early for what it tells of the time that others like it take."""
-        reads = self._ocr and self._new_left
-        if reads and self._taken >= EARLY_EACH * (self._early + 1) and (work := self._early_work("ocr", "image", skip)):
+        """Returns a content that is taken before all new ones are read, for what it tells of the time that others like
+        it take."""
+        if not self._new_left:
+            return None
+        if (
+            self._ocr
+            and self._taken >= EARLY_EACH * (self._early + 1)
+            and (work := self._early_work("ocr", "image", skip))
+        ):
             return "ocr", work
         is_due = self._pages < SAMPLE_PAGES and self._papers > SAMPLE_EACH * self._pages
-        if reads and is_due and (work := self._early_work("ocr", "pdf", skip)):
+        if self._ocr and is_due and (work := self._early_work("ocr", "pdf", skip)):
             return "ocr", work
         may_hear = self._speech and not self._has_heard and self._transcribing is None
         if may_hear and (work := self._early_work("speech", "video", skip)):
