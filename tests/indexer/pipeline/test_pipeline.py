@@ -267,12 +267,12 @@ def test_indexing_gives_way_to_a_query_and_a_query_waits_for_nobody() -> None:
     def ask() -> None:
         with priority.query():
             asking.set()
-            asked.wait(5)
+            asked.wait(60)
             order.append("query")
 
     query = threading.Thread(target=ask)
     query.start()
-    asking.wait(5)
+    asking.wait(60)
     indexing = threading.Thread(target=lambda: (priority.give_way(), order.append("batch")))
     indexing.start()
     time.sleep(0.1)
@@ -347,7 +347,7 @@ def test_a_query_waits_for_a_batch_only_if_the_model_is_not_safe_to_call_from_tw
     embedder = SharedEmbedder(slow, QueryPriority())
     with ThreadPoolExecutor(2) as threads:
         batch = threads.submit(embedder.embed, [Input(text="one"), Input(text="two")])
-        begun.wait(5)
+        begun.wait(60)
         query = threads.submit(embedder.embed, [Input(text="three")])
         wait([query], 30 if is_thread_safe else 0.2)
         assert query.done() == is_thread_safe
