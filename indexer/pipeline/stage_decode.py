@@ -23,12 +23,13 @@ from indexer.errors import CatalogueAway, LeaseLost
 from indexer.pipeline import still_scenes
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.file_access import FileAccess
-from indexer.pipeline.jobs import GONE, NO_VECTOR, ByteQueue, Job, JobItem, group_of, side_for
+from indexer.pipeline.jobs import GONE, NO_VECTOR, ByteQueue, Job, JobItem, group_of
 from indexer.pipeline.options import IndexingOptions
 from indexer.pipeline.stage_ocr import OcrStage
 from indexer.pipeline.stage_speech import SpeechStage
 from indexer.pipeline.work_queue import WorkQueue
 from indexer.types import Kind
+from model.embedder import side_for
 
 if TYPE_CHECKING:
     from data.reader import Chunk, ChunkSpec, Outline
