@@ -58,7 +58,7 @@ class SharedEmbedder:
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
         self.profile: RankingProfile | None = getattr(inner, "profile", None)
         # Not `everyday`: the lines of the profiles were chosen with the ordinary queries of `calibration.py`.
-        for name in ("max_side", "page_side", "frame_side", "familiarity", "is_word"):
+        for name in ("max_side", "page_side", "frame_side", "query_side", "familiarity", "is_word"):
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
         safe = getattr(inner, "is_thread_safe", False)

@@ -60,7 +60,7 @@ def create_model_app(
 
     app = FastAPI(title="Sightline model server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.batcher = batcher
-    sides = {kind: side_for(embedder, kind) for kind in SIDE}
+    sides = {kind: side_for(embedder, kind) for kind in SIDE} | {"query": side_for(embedder, "image", "query")}
 
     def embed(inputs: Sequence[Input]) -> Awaitable[np.ndarray]:
         return asyncio.wrap_future(batcher.submit(inputs))

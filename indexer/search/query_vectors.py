@@ -104,7 +104,7 @@ class QueryVectors:
         read = partial(self._sandbox.submit, timeout_s=READ_S, memory_mb=READ_MB, urgent=True)
         faults: list[MediaError] = []
         count = 0
-        side = side_for(self._embedder, kind)
+        side = side_for(self._embedder, kind, "query")
         try:
             specs = read(reader.outline, path, kind).result().chunks
             if len(specs) > MAX_VARIANTS:

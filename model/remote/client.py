@@ -73,6 +73,8 @@ class SightlineServer(RemoteEmbedder):
             self.max_frames = min(int(fields["max_frames"]), max_frames or 10**6)
             if "sides" in fields:  # an older server does not give them
                 self.max_side, self.page_side, self.frame_side = (_side(fields["sides"][kind]) for kind in SIDE)
+                if (side := _side(fields["sides"].get("query", self.max_side))) > self.max_side:
+                    self.query_side = side
             self._max_bytes = int(fields.get("most_bytes", REQUEST_BYTES))
             profile = fields.get("profile")  # None: the model is untuned, or the server is older
             self.profile = None if profile is None else RankingProfile(**profile)

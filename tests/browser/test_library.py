@@ -120,6 +120,7 @@ def test_the_bar_goes_on_where_it_was_after_a_reload(page: Page, busy: tuple[Ser
         expect(page.locator(".progress .words")).to_have_text("Reading 250 more files")
         expect(page.locator(".progress .bar i")).to_have_attribute("style", "width: 75%;")
         page.reload()
+    expect(page.locator(".progress .words")).to_have_text("Reading 250 more files")  # the page is there again
     library.changes = {"pending": 0}
     expect(page.locator(".progress")).to_be_hidden()
     library.changes = {"files": 2000, "pending": 500}
