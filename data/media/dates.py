@@ -212,7 +212,7 @@ _BEFORE = (
     r"(?:(?<![0-9A-Za-z])(?<!\d\d[-._ ]\d\d[-._ ])(?:IMG|VID|PIC|DSC|PHOTO|VIDEO|SCREEN|BURST|(?P<utc>PXL_|GMT))?"
     r"|(?<!\d)(?=\d{8}[-_]?\d{6}(?:\d{3})?(?!\d)))"
 )
-# Between day and clock in the languages of screenshots and messengers: at, um, à, à(s), a las, a la(s), kl., в, o, kello.
+# Between day and clock in the languages of screenshots and messengers: at, um, à, à(s), a las, a la(s), kl., в, o.
 _WORD = r"[^\W\d_]{1,8}\.?(?:\([^\W\d_]\))?(?: [^\W\d_]{1,4}(?:\([^\W\d_]\))?)?"
 _CLOCK = (
     r"(?P<hour>[01]\d|2[0-3])(?P<c>[.:;：_h -]?)(?P<minute>[0-5]\d)(?P=c)(?P<second>[0-5]\d)"
@@ -232,7 +232,7 @@ _TWELVE = re.compile(
     re.IGNORECASE,
 )
 _TELEGRAM = re.compile(r"\w+@(\d\d)-(\d\d)-(\d{4})_(\d\d)-(\d\d)-(\d\d)(?!\d)")  # of its desktop's exports
-# File names of UNIX milliseconds (Facebook, LINE, WeChat, a bare number), and of seconds (an iPhone's screen recording).
+# File names of UNIX milliseconds (Facebook, LINE, WeChat, a bare number), and seconds (an iPhone's screen recording).
 _UNIX = re.compile(
     r"(?:(?:FB_IMG_|FB_VID_|LINE_(?:MOVIE_)?|mmexport|wx_camera_|photo_|video_|image_)?(1\d{9})\d{3}"
     r"|RPReplay_Final(1\d{9}))(?:[(_ -].*)?",

@@ -116,12 +116,29 @@ def test_xmp_inside_and_beside(tmp_path: Path, packet: bytes, at: str, source: s
         ("b.jpg", "b.xmp"),
         ("C.JPG", "C.XMP"),
         ("E.JPG", "E.JPG.XMP"),
+        ("f.jpg", "f.jpg.XMP"),
+        ("g.jpg", "g.Xmp"),
+        ("H.JPG", "H.xmp"),
         ("d.mp4", "d.mp4.xmp"),
     ):
         path = tmp_path / name
         draw_video(path, 1, 5, size=(64, 48)) if name == "d.mp4" else draw_image(path, format="JPEG")
         (tmp_path / sidecar).write_bytes(packet)
         assert taken(path) == (at, "sidecar" if source == "xmp" else source), name
+
+
+def test_a_sidecar_of_the_whole_name_leads_and_case_tells_files_apart(tmp_path: Path) -> None:
+    path = draw_image(tmp_path / "a.jpg")
+    (tmp_path / "a.XMP").write_bytes(xmp(original="1968-05-12T10:00:00"))
+    assert taken(path)[0].startswith("1968")
+    (tmp_path / "a.jpg.XMP").write_bytes(xmp(original="1969-05-12T10:00:00"))
+    assert taken(path)[0].startswith("1969")
+    (tmp_path / "a.jpg.xmp").write_bytes(xmp(original="1970-05-12T10:00:00"))
+    assert taken(path)[0].startswith("1970")
+    other = draw_image(tmp_path / "Other.jpg")
+    (tmp_path / "other.xmp").write_bytes(xmp(original="1968-05-12T10:00:00"))
+    same_file = (tmp_path / "OTHER.XMP").exists()
+    assert taken(other)[0].startswith("1968") == same_file
 
 
 def test_a_sidecar_tells_place_and_camera(tmp_path: Path) -> None:
