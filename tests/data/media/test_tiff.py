@@ -117,7 +117,7 @@ def test_a_palette_of_eight_bits_has_its_colours(order: str) -> None:
 def test_signed_greys_of_eight_bits_are_no_wrapped_ones() -> None:
     values = np.arange(-128, 128, dtype=np.int8).reshape(16, 16)
     shown = read_image(tiff(directory(values.view(np.uint8)[..., None], photometric=1, sample_format=2)))[..., 0]
-    assert (shown == 2 * np.maximum(values, 0)).all()
+    assert (shown == 2 * np.maximum(values.astype(int), 0)).all()
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
