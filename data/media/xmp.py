@@ -19,7 +19,7 @@ from data.media.png_raw_profile import raw_profile
 if TYPE_CHECKING:
     from PIL import Image
 
-_XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification, part 3, table 9
+XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification, part 3, table 9
 MAX_BYTES = 4 << 20  # Lightroom's masks make packets of megabytes; the words come early
 MAX_VALUES = 1_000
 MAX_LETTERS = 4_000  # per value
@@ -47,7 +47,7 @@ def packet_of_video(path: Path) -> bytes:
             return b""
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             for name, start, end in boxes(data):
-                if name == b"uuid" and data[start : start + 16] == _XMP_BOX:
+                if name == b"uuid" and data[start : start + 16] == XMP_BOX:
                     return data[start + 16 : min(end, start + MAX_BYTES)]
                 place = inside(data, (b"udta", b"XMP_"), start, end) if name == b"moov" else None
                 if place is not None:
