@@ -23,7 +23,7 @@ from data.media.xmp import packet_of, read_xmp
 if TYPE_CHECKING:
     from PIL import Image
 
-GENERATION = 4
+GENERATION = 5
 """Raised when more metadata are read: metadata read under a lower number are read again."""
 
 
