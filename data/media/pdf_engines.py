@@ -325,10 +325,7 @@ class _MuPDF:
             sheet = self._sheet(page)
             for annot in sheet.annots():
                 if annot.type[1] not in _NO_NOTES and not annot.flags & _HIDDEN and not self._is_off(annot):
-                    is_drawn = (
-                        annot.type[1] == "FreeText"
-                    )  # MuPDF draws its formatted text, which is read as the page's
-                    text = annot.info["content"] or ("" if is_drawn else self._rich_text(annot.xref))
+                    text = annot.info["content"] or self._rich_text(annot.xref)
                     page_notes.append(Note(tuple(annot.rect * sheet.rotation_matrix), text))
                 if len(page_notes) > MAX_NOTES:
                     break
