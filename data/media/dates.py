@@ -238,6 +238,7 @@ _UNIX = re.compile(
     r"|RPReplay_Final(1\d{9}))(?:[(_ -].*)?",
     re.IGNORECASE,
 )
+_YEAR = re.compile(r"(?:18|19|20)\d\d")
 _MARKS = dict.fromkeys((0x200E, 0x200F))  # of the direction of writing
 _IDEOGRAPHS = re.compile(
     r"((?:18|19|20)\d\d)[年년] ?(\d\d?)[月월] ?(\d\d?)[日일](?:\s*(\d\d?)[时時시点]\s*(\d\d)[分분]\s*(\d\d)[秒초])?"
@@ -269,6 +270,15 @@ def of_name(name: str) -> Taken | None:
     time.
     """
     stem = _usual(name.rpartition(".")[0] or name)
+    if _YEAR.search(stem) and (date := _of_calendar(stem)) is not None:
+        return date
+    seconds = _UNIX.fullmatch(stem)
+    moment = of_seconds(int(seconds[1] or seconds[2]), "name") if seconds else None
+    return moment if moment is not None and moment.at >= "2005" else None
+
+
+def _of_calendar(stem: str) -> Taken | None:
+    """Returns the first date that a name states as year, month and day."""
     for twelve in _TWELVE.finditer(stem):
         half = twelve[4] or twelve[8] or twelve[9] or twelve[10]
         if not half:
@@ -289,6 +299,4 @@ def of_name(name: str) -> Taken | None:
         plausible = match["d"] or int(match["year"]) >= 1990
         if plausible and (date := taken(day, "name")) is not None:
             return date
-    seconds = _UNIX.fullmatch(stem)
-    moment = of_seconds(int(seconds[1] or seconds[2]), "name") if seconds else None
-    return moment if moment is not None and moment.at >= "2005" else None
+    return None
