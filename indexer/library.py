@@ -123,7 +123,7 @@ class Library:
         data_dir = absolute(data_dir)
         if not read_only:
             try:
-                data_dir.mkdir(parents=True, exist_ok=True)
+                data_dir.mkdir(0o700, parents=True, exist_ok=True)
             except OSError as error:
                 raise LibraryError(
                     f"{data_dir} cannot hold a library ({error.strerror}): choose another --data-dir."

@@ -9,6 +9,8 @@ import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from indexer import private
+
 
 class Thumbnails:
     def __init__(self, folder: Path, is_here: Callable[[], bool] = lambda: True) -> None:
@@ -24,14 +26,20 @@ class Thumbnails:
         path = self.path(digest, ordinal)
         partial = path.with_name(f"{path.name}.part")
         try:
-            partial.write_bytes(image)
+            self._write(partial, image)
         except FileNotFoundError:
             if not self._is_here():
                 return
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(image)
+            self.folder.mkdir(0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
+            self._write(partial, image)
         with contextlib.suppress(FileNotFoundError):  # another thread has just moved its own, the same one
             partial.replace(path)
+
+    @staticmethod
+    def _write(path: Path, image: bytes) -> None:
+        with open(path, "wb", opener=private.opener) as file:
+            file.write(image)
 
     def get(self, digest: bytes, ordinal: int) -> bytes | None:
         try:

@@ -1,8 +1,9 @@
 """Reads the text in an image: `read_text(image) -> str`.
 
 Built around two small networks of PP-OCRv6 on onnxruntime: one detects text lines, the other reads the characters
-of a line scaled to 48 pixels. The steps between (boxes from the map, upright crops, CTC decoding) use NumPy and
-Pillow instead of OpenCV. Languages: English, Chinese, Japanese and others in Latin script.
+of a line scaled to 48 pixels; a third, made of the first, says whether there are letters at all. The steps between
+(boxes from the map, upright crops, CTC decoding) use NumPy and Pillow instead of OpenCV. Languages: English, Chinese,
+Japanese and others in Latin script.
 
 It knows nothing of files or pages, and nothing leaves the machine. An image without text costs some hundredths of a
 second, a dense page a few seconds (`make bench-quality`, `make bench-ocr`).
@@ -14,7 +15,7 @@ import math
 import os
 import threading
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,11 +31,15 @@ Turn = Image.Transpose
 RECIPE = 1
 
 DETECT_SIDE = 640  # longest side of the detector's input
-# Most pictures show no letters. The detector says so when two thirds of its work are done (`lite/build/detector.py`).
-# Of the half of the sample set that this was not learnt from, 168 pictures without words and 9 with, at -1.5 .815 are
-# looked at no further and none with words is lost; of other pictures not learnt .725, and none of 165
-# (`tests/quality/letters.py`). Nothing was learnt of small pictures, which cost little and are looked at whole.
+# Most pictures show no letters. A network says so that is a part of the detector in whole numbers
+# (`lite/build/letters.py`): of 307 pictures of the sample set without words (half of them learnt) .87 have no score
+# above this, and the 59 with words or lettered by the benchmark have 1.5 and more; in float32 .83, and 2.1. Nothing was
+# learnt of small pictures, which cost little: their lines are looked for in any case.
 _LEAST_LETTERS, _SMALL_PIXELS = -1.5, 128 * 128
+# Where all scores above `_LEAST_NEAR` lie close together, and the cells `_AROUND` them make no more than this share of
+# the picture, lines are looked for in that part alone. Parts of half a picture change what is read: the network weighs
+# its features by their mean over the picture.
+_CELL, _LEAST_NEAR, _AROUND, _PART = 16, -2.5, 4, 0.3
 _DENSE_LINES, _DENSE_DETECT_SIDE = 20, 768  # for an image with at least 20 lines
 _IMAGE_SIDE = 2000  # longest side of the image that lines are cropped from
 _MIN_PIXEL, _MIN_BOX = 0.3, 0.5  # probabilities of a pixel, of a box
@@ -115,7 +120,7 @@ class Reading(NamedTuple):
 
 
 class TextReader:
-    """The two loaded networks."""
+    """The loaded networks."""
 
     def __init__(self, folder: Path, threads: int) -> None:
         import onnxruntime
@@ -131,7 +136,7 @@ class TextReader:
             return onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
 
         self._detecting = threading.Lock()  # two at once would hold the maps of both
-        self._detect, self._recognise = session("detect.onnx"), session("recognise.onnx")
+        self._letters, self._detect, self._recognise = map(session, ("letters.onnx", "detect.onnx", "recognise.onnx"))
         characters = self._recognise.get_modelmeta().custom_metadata_map["character"]
         self._characters = np.array(["", *characters.splitlines(), " "])  # CTC's blank is class 0
 
@@ -189,12 +194,20 @@ class TextReader:
     def _detect_lines(self, page: Image.Image, side: int) -> list[Box]:
         """Returns the text lines in pixels of `page`. `side`: the longest side of the detector's input."""
         size = detector_size(page, side)
-        least = -np.inf if is_small(size) else _LEAST_LETTERS
-        feeds = {"x": detector_input(page, size), "least": np.array([least], np.float32)}
+        pixels = page.resize(size, Image.Resampling.BOX)
         with self._detecting:
-            probabilities = self._detect.run(["map"], feeds)[0][0, 0]
-        boxes = [in_picture(box, page.size, size) for box in boxes_of(probabilities)]
+            part = (0, 0, *size) if is_small(size) else lettered_part(self._scores(pixels))
+            if part is None:
+                return []
+            probabilities = self._detect.run(None, {"x": detector_input(pixels.crop(part))})[0][0, 0]
+        boxes = [replace(box, x=box.x + part[0], y=box.y + part[1]) for box in boxes_of(probabilities)]
+        boxes = [in_picture(box, page.size, size) for box in boxes]
         return [box for box in boxes if min(box.length, box.height) > 3]
+
+    def _scores(self, pixels: Image.Image) -> np.ndarray:
+        """Returns float32 [rows, columns]: of each cell of the detector's input, how likely letters stand there."""
+        scores = self._letters.run(None, {"pixels": np.asarray(pixels)[None]})[0]
+        return np.asarray(scores[0, 0])
 
     def read_box(self, page: Image.Image, box: Box) -> Reading:
         """Returns the text of one line."""
@@ -263,14 +276,30 @@ def detector_size(page: Image.Image, side: int) -> tuple[int, int]:
     return width, height
 
 
+def lettered_part(scores: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Returns the part of the detector's input where lines are looked for, in whole multiples of 32 pixels: left, top,
+    right, bottom; None without letters. All of it, unless they stand close together."""
+    if scores.max() <= _LEAST_LETTERS:
+        return None
+    rows, columns = np.nonzero(scores > min(_LEAST_NEAR, _LEAST_LETTERS))
+    height, width = scores.shape
+    top, left = ((max(0, int(cells.min()) - _AROUND) // 2 * 2) for cells in (rows, columns))
+    bottom, right = (
+        min(most, (int(cells.max()) + _AROUND + 2) // 2 * 2) for cells, most in ((rows, height), (columns, width))
+    )
+    if (bottom - top) * (right - left) > _PART * height * width:
+        return 0, 0, width * _CELL, height * _CELL
+    return left * _CELL, top * _CELL, right * _CELL, bottom * _CELL
+
+
 def is_small(size: tuple[int, int]) -> bool:
     """Whether a detector's input is looked at whole in any case."""
     return size[0] * size[1] <= _SMALL_PIXELS
 
 
-def detector_input(page: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """Returns float32 [1, 3, H, W]."""
-    return _normalise(np.asarray(page.resize(size, Image.Resampling.BOX)))[None]
+def detector_input(pixels: Image.Image) -> np.ndarray:
+    """Returns float32 [1, 3, H, W] of a picture of the detector's size."""
+    return _normalise(np.asarray(pixels))[None]
 
 
 def in_picture(box: Box, size: tuple[int, int], of: tuple[int, int]) -> Box:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
 import numpy as np
 
@@ -27,7 +27,7 @@ ALIGNMENT = 4096
 """Of an array in the file beside the model, which onnxruntime maps into memory."""
 
 _DATA_TYPE = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}
-Attribute: TypeAlias = "int | float | str | Sequence[int] | Graph"
+Attribute = int | float | str | Sequence[int]
 
 
 @dataclass
@@ -96,18 +96,7 @@ class Graph:
 
     def to_bytes(self) -> bytes:
         """The model file."""
-        opsets = [_bytes_field(1, b"") + _varint_field(2, OPSET)]
-        opsets += [_bytes_field(1, domain.encode()) + _varint_field(2, 1) for domain in sorted(self._domains)]
-        return (
-            _varint_field(1, IR_VERSION)
-            + _bytes_field(2, b"sightline")
-            + _bytes_field(7, self.content())
-            + b"".join(_bytes_field(8, opset) for opset in opsets)
-        )
-
-    def content(self) -> bytes:
-        """The graph alone, as a node holds it that runs it on a condition."""
-        return b"".join(
+        graph = b"".join(
             [
                 *(_bytes_field(1, node) for node in self._nodes),
                 _bytes_field(2, self.name.encode()),
@@ -115,6 +104,14 @@ class Graph:
                 *(_bytes_field(11, value) for value in self._inputs),
                 *(_bytes_field(12, value) for value in self._outputs),
             ]
+        )
+        opsets = [_bytes_field(1, b"") + _varint_field(2, OPSET)]
+        opsets += [_bytes_field(1, domain.encode()) + _varint_field(2, 1) for domain in sorted(self._domains)]
+        return (
+            _varint_field(1, IR_VERSION)
+            + _bytes_field(2, b"sightline")
+            + _bytes_field(7, graph)
+            + b"".join(_bytes_field(8, opset) for opset in opsets)
         )
 
     def _fresh(self, stem: str) -> str:
@@ -124,8 +121,6 @@ class Graph:
 
 def _attribute(name: str, value: Attribute) -> bytes:
     head = _bytes_field(1, name.encode())
-    if isinstance(value, Graph):
-        return head + _bytes_field(6, value.content()) + _varint_field(20, 5)
     if isinstance(value, str):
         return head + _bytes_field(4, value.encode()) + _varint_field(20, 3)
     if isinstance(value, float):

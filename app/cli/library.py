@@ -26,6 +26,7 @@ from app.cli.options import (
     check_folders,
     check_listener,
     fail,
+    is_unwritable,
     opened,
     print_json,
     settings_of,
@@ -141,6 +142,10 @@ def verify(repair: Annotated[bool, typer.Option("--repair", help="Repair the pro
     from indexer import Library
 
     settings = settings_of()
+    if repair and is_unwritable(settings):
+        place = output.printable(str(settings.data_dir))
+        output.err.print(f"{place} cannot be written, so nothing can be repaired there; it is checked.")
+        repair = False
     salvaged = Library.salvage(settings.data_dir.expanduser(), settings.catalogue) if repair else None
     with opened(settings, read_only=not repair) as library:
         report = library.verify(repair=repair)

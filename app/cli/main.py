@@ -40,6 +40,8 @@ def main() -> None:
 
         if isinstance(error, LibraryError | ModelError | MediaError):
             _exit_with(str(error))
+        if isinstance(error, RuntimeError) and "home directory" in str(error):  # of Path.expanduser
+            _exit_with("A path begins with ~ and a name that no account of this machine has.")
         logging.getLogger(__name__).exception("unexpected error")
         _exit_with(f"unexpected error, {type(error).__name__}: {error} (details are in sightline.log in the library)")
     finally:

@@ -290,13 +290,17 @@ def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, ensure_ascii=True) + "\n")
 
 
+_TALKATIVE = ("faiss", "faster_whisper", "httpx", "mcp", "pypdf", "PIL")
+"""Libraries whose notes say nothing to a person: each instruction set that FAISS was not built for, each session."""
+
+
 def _log_to(data_dir: Path) -> None:
     """Write tracebacks and warnings to `sightline.log` in the library, not to the terminal."""
-    from logging.handlers import RotatingFileHandler
+    from app.private_log import PrivateLog
 
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = RotatingFileHandler(
+        data_dir.mkdir(0o700, parents=True, exist_ok=True)
+        handler: logging.Handler = PrivateLog(
             data_dir / "sightline.log", maxBytes=5_000_000, backupCount=2, delay=True,
             encoding="utf-8", errors="backslashreplace",
         )  # fmt: skip
@@ -307,6 +311,14 @@ def _log_to(data_dir: Path) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def is_unwritable(settings: Settings) -> bool:
+    """Whether there is a library in a folder that nothing can be written to, as on a read-only file system."""
+    folder = settings.data_dir.expanduser()
+    return not settings.catalogue and (folder / "catalogue.sqlite").exists() and not os.access(folder, os.W_OK)
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -32,6 +32,7 @@ from app.cli.options import (
     check_folders,
     check_listener,
     fail,
+    is_unwritable,
     opened,
     settings_of,
 )
@@ -120,7 +121,7 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
         return
     from app.web.server import serve as serve_library  # after the last way out: it takes a second
 
-    with opened(settings, read_only=_is_unwritable(settings)) as library:
+    with opened(settings, read_only=is_unwritable(settings)) as library:
         for folder in folders:
             _add(library, folder.expanduser().absolute())
         library.start(watch=True)
@@ -133,12 +134,6 @@ def _serve(settings: Settings, folders: list[Path], open_browser: bool, no_token
             names=settings.host_names(), speech=settings.speech, no_token=no_token, fetch=install_model,
             web=WebFetch(library, settings.web_networks) if settings.web and not library.read_only else None,
         )  # fmt: skip
-
-
-def _is_unwritable(settings: Settings) -> bool:
-    """Whether there is a library in a folder that nothing can be written to, as on a read-only file system."""
-    folder = settings.data_dir.expanduser()
-    return not settings.catalogue and (folder / "catalogue.sqlite").exists() and not os.access(folder, os.W_OK)
 
 
 def _add(library: Library, folder: Path) -> None:

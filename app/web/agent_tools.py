@@ -17,7 +17,18 @@ from typing import Any
 
 from app.web import captions
 from app.web.api import MAX_MOMENTS
-from app.web.requests import MAX_HITS, MAX_OFFSET, BadRequest, Upload, build_query, place_for, upload_folder
+from app.web.requests import (
+    MAX_HITS,
+    MAX_ID,
+    MAX_OFFSET,
+    BadRequest,
+    Upload,
+    build_query,
+    number,
+    place_for,
+    upload_folder,
+    whole,
+)
 from data.media.kinds import HEAD_BYTES, MediaError, kind_of, sniff
 from indexer.errors import LibraryError
 from indexer.types import Query, SearchLibrary
@@ -66,8 +77,8 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
         def call() -> dict[str, Any]:
             with upload_folder() as folder:
                 query = search_query(folder, text, file_base64, avoid, kinds, under, after, before, labels)
-                offset_ = max(0, min(MAX_OFFSET, int(offset)))
-                return library.search(query, k=_bounded(k), offset=offset_).to_json()
+                first = whole(offset, "offset", 0, MAX_OFFSET)
+                return library.search(query, k=whole(k, "k", 1, MAX_HITS), offset=first).to_json()
 
         return answer_text(call, origin)
 
@@ -80,9 +91,10 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
         """
 
         def call() -> dict[str, Any]:
-            if library.chunk(int(chunk_id)) is None:
-                raise BadRequest(f"The library has no chunk {chunk_id}.")
-            return library.similar(int(chunk_id), k=_bounded(k)).to_json()
+            chunk = whole(chunk_id, "chunk_id", 0, MAX_ID)
+            if library.chunk(chunk) is None:
+                raise BadRequest(f"The library has no chunk {chunk}.")
+            return library.similar(chunk, k=whole(k, "k", 1, MAX_HITS)).to_json()
 
         return answer_text(call, origin)
 
@@ -99,7 +111,7 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
         values = {"q": [text], "kind": ["video"], "file_id": [str(file_id)] if file_id else []}
 
         def call() -> dict[str, Any]:
-            results = library.moments(build_query(values), k=max(1, min(MAX_MOMENTS, int(k))))
+            results = library.moments(build_query(values), k=whole(k, "k", 1, MAX_MOMENTS))
             return {"moments": [moment.to_json() for moment in results]}
 
         return answer_text(call, origin)
@@ -115,11 +127,12 @@ def tools(library: SearchLibrary, origin: str) -> tuple[Callable[..., str], ...]
         """
 
         def call() -> dict[str, Any]:
-            if library.file(int(file_id)) is None:
-                raise BadRequest(f"The library has no file {file_id}.")
-            cues = library.transcript(int(file_id))
-            cues = [c for c in cues if c.end_s > start_s and (c.start_s < end_s or end_s <= 0)]
-            return {"cues": captions.as_json(cues), "state": library.speech_state(int(file_id))}
+            file = whole(file_id, "file_id", 0, MAX_ID)
+            if library.file(file) is None:
+                raise BadRequest(f"The library has no file {file}.")
+            first, last = number(start_s, "start_s", 0, 1e9), number(end_s, "end_s", 0, 1e9)
+            cues = [c for c in library.transcript(file) if c.end_s > first and (c.start_s < last or last == 0)]
+            return {"cues": captions.as_json(cues), "state": library.speech_state(file)}
 
         return answer_text(call, origin)
 
@@ -190,7 +203,3 @@ def decode_file(text: str) -> tuple[bytes, str]:
     if kind not in SUFFIX:
         raise BadRequest("file_base64 is not an image, a video or a PDF that can be recognised.")
     return data, suffix if kind_of(f"x{suffix}") == kind else SUFFIX[kind]
-
-
-def _bounded(k: int) -> int:
-    return max(1, min(MAX_HITS, int(k)))

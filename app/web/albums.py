@@ -13,12 +13,12 @@ from fastapi import APIRouter, Body
 
 from app.web.api import Json
 from app.web.archive import MAX_FILES
-from app.web.requests import MAX_ID
+from app.web.requests import MAX_ID, TEXT
 from app.web.services import Services
 
 router = APIRouter(prefix="/api", tags=["albums"])
 
-Name = Annotated[str, Body(max_length=200, description="Empty: the favourites.")]
+Name = Annotated[str, Body(max_length=200, description="Empty: the favourites."), TEXT]
 Files = Annotated[list[Annotated[int, Body(ge=0, le=MAX_ID)]], Body(max_length=MAX_FILES)]
 
 
@@ -35,7 +35,7 @@ def add(services: Services, name: Name, file_ids: Files) -> Json:
 
 
 @router.put("/albums")
-def rename(services: Services, name: Name, to: Annotated[str, Body(max_length=200)]) -> Json:
+def rename(services: Services, name: Name, to: Annotated[str, Body(max_length=200), TEXT]) -> Json:
     """Give an album another name."""
     services.library.rename_album(name, to)
     return Json({"name": to})

@@ -7,6 +7,7 @@ bounded lane. It knows nothing of pages, Gradio or how an answer is found.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import shlex
@@ -26,15 +27,16 @@ from app.web.requests import (
     MAX_ID,
     MAX_TEXT,
     PARAMETERS,
+    TEXT,
     BadRequest,
     Id,
     OutOfBounds,
     Upload,
     build_query,
     folder_named,
-    number,
     place_for,
     store,
+    whole,
     window_of,
 )
 from app.web.search_lane import Busy
@@ -47,6 +49,7 @@ from indexer.errors import CatalogueAway, LibraryError, QueryError, VectorServer
 from indexer.types import Answer, ChunkInfo, Status, title_of
 from indexer.types import Query as Search
 
+log = logging.getLogger("sightline")
 router = APIRouter(prefix="/api", tags=["search"])
 
 ACCEPTS = ",".join(("image/*", "video/*", "application/pdf", *EXTENSIONS))
@@ -187,8 +190,8 @@ async def moments(
 ) -> Json:
     """Where in the videos of the library something happens, to the second."""
     library, query = services.library, build_query({"q": [q], "file_id": [file_id], "kind": ["video"]})
-    limit = int(number(k, "k", 1, MAX_MOMENTS))
-    window = int(number(chunk_id, "chunk_id", 0, MAX_ID)) if chunk_id else None
+    limit = whole(k, "k", 1, MAX_MOMENTS)
+    window = whole(chunk_id, "chunk_id", 0, MAX_ID) if chunk_id else None
     results = await services.lane.run(
         lambda: library.moments(query, k=limit) if window is None else library.moment(query, window),
         request.is_disconnected,
@@ -257,7 +260,9 @@ def forget_root(services: Services, path: Annotated[str, Body(embed=True, max_le
 
 @router.post("/clicks")
 def clicked(
-    services: Services, q: Annotated[str, Body(max_length=MAX_TEXT)], chunk_id: Annotated[int, Body(ge=0, le=MAX_ID)]
+    services: Services,
+    q: Annotated[str, Body(max_length=MAX_TEXT), TEXT],
+    chunk_id: Annotated[int, Body(ge=0, le=MAX_ID)],
 ) -> Json:
     """Record that a search for `q` led to opening this chunk. Stored only if the person has agreed."""
     build_query({"q": [q]})
@@ -316,7 +321,7 @@ def model_fetch(services: Services) -> Json:
 @router.post("/models/fetch")
 def fetch_model(
     services: Services,
-    name: Annotated[str, Body(max_length=200)],
+    name: Annotated[str, Body(max_length=200), TEXT],
     precision: Annotated[str | None, Body(max_length=20)] = None,
 ) -> Json:
     """Download the files of a model to this machine, in the background; `precision` is one of its `offers`."""
@@ -326,7 +331,7 @@ def fetch_model(
 
 
 @router.post("/models/use")
-def use_model(services: Services, name: Annotated[str, Body(embed=True, max_length=200)]) -> Json:
+def use_model(services: Services, name: Annotated[str, Body(embed=True, max_length=200), TEXT]) -> Json:
     """Change the library to a model on this machine; the old one answers until every chunk is embedded."""
     from model.registry import catalogue
 
@@ -425,6 +430,13 @@ def error_answers(app: FastAPI) -> None:
     def invalid(request: Request, error: RequestValidationError) -> Json:
         # The input is left out: it may hold a lone surrogate, which no JSON answer can.
         return Json({"detail": [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]}, 422)
+
+    @app.exception_handler(Exception)
+    def unexpected(request: Request, error: Exception) -> Json:  # Starlette raises it again, for the terminal
+        log.error("unexpected error at %s", request.url.path, exc_info=error)
+        return Json(
+            {"error": f"Unexpected error, {type(error).__name__}: the log of the library has the details."}, 500
+        )
 
     @app.exception_handler(Busy)
     def busy(request: Request, error: Busy) -> Json:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-import logging.handlers
 import os
 import time
 from pathlib import Path
 
+from app.private_log import PrivateLog
 from app.web.tokens import Tokens
 from indexer.types import FileInfo
 
@@ -46,7 +46,7 @@ def _rotating_log(path: Path) -> logging.Logger:
     """The logger of one file; its first line creates the file."""
     log = logging.getLogger(f"{__name__}.{path}")
     if not log.handlers:
-        log.addHandler(logging.handlers.RotatingFileHandler(path, maxBytes=AUDIT_BYTES, backupCount=3, delay=True))
+        log.addHandler(PrivateLog(path, maxBytes=AUDIT_BYTES, backupCount=3, delay=True))
         log.setLevel(logging.INFO)
         log.propagate = False
     return log

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Body, Query
 
 from app.web.api import Json, chunk_json
 from app.web.archive import MAX_FILES
-from app.web.requests import MAX_ID, number
+from app.web.requests import MAX_ID, TEXT, whole
 from app.web.services import Services
 from data.span import Span
 from indexer.types import ChunkInfo, DuplicateFile
@@ -33,7 +33,7 @@ def duplicates(
     """Groups of files with the same bytes and of near-equal images, those with the most bytes to gain first; the files
     of a group that have `best` have the bytes of the one to keep, the others stand below it."""
     groups, total = services.library.duplicates(
-        int(number(k, "k", 1, MAX_GROUPS)), int(number(offset, "offset", 0, MAX_ID)), exact=exact
+        whole(k, "k", 1, MAX_GROUPS), whole(offset, "offset", 0, MAX_ID), exact=exact
     )
     return Json(
         {"total": total, "groups": [{"exact": group.exact, "files": list(map(_file, group.files))} for group in groups]}
@@ -43,7 +43,7 @@ def duplicates(
 @router.post("/labels")
 def label(
     services: Services,
-    name: Annotated[str, Body(max_length=100)],
+    name: Annotated[str, Body(max_length=100), TEXT],
     chunk_ids: Annotated[list[Annotated[int, Body(ge=0, le=MAX_ID)]], Body(max_length=MAX_FILES)],
 ) -> Json:
     """Give chunks a label, which `label:` finds."""
@@ -53,7 +53,7 @@ def label(
 @router.delete("/labels")
 def unlabel(
     services: Services,
-    name: Annotated[str, Body(max_length=100)],
+    name: Annotated[str, Body(max_length=100), TEXT],
     chunk_ids: Annotated[list[Annotated[int, Body(ge=0, le=MAX_ID)]], Body(max_length=MAX_FILES)],
 ) -> Json:
     """Take a label that was given by hand from chunks."""

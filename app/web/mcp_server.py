@@ -39,6 +39,8 @@ MOST = 50
 """Hits in one answer: an agent reads them all."""
 PICTURES, SIDE = 8, 1024
 """Pictures in one answer, and the longest side of one that is shown, in pixels."""
+MOST_S = 1e9
+"""The largest second of a video that can be asked for."""
 LONGEST_TEXT = 20_000
 """Characters of one chunk's text."""
 
@@ -180,10 +182,17 @@ TOOLS = (
         "What is said in one video, line by line with its seconds, from its subtitles or by a speech model.",
         {
             "file_id": FILE,
-            "start_s": {"type": "number", "minimum": 0, "default": 0, "description": "From this second on."},
+            "start_s": {
+                "type": "number",
+                "minimum": 0,
+                "maximum": MOST_S,
+                "default": 0,
+                "description": "From this second on.",
+            },
             "end_s": {
                 "type": "number",
                 "minimum": 0,
+                "maximum": MOST_S,
                 "default": 0,
                 "description": "Up to this second; 0 means to the end.",
             },
@@ -223,7 +232,7 @@ TOOLS = (
             "chunk_id": CHUNK,
             "at_s": {
                 "type": "array",
-                "items": {"type": "number", "minimum": 0},
+                "items": {"type": "number", "minimum": 0, "maximum": MOST_S},
                 "maxItems": PICTURES,
                 "default": [],
                 "description": "Seconds of the video whose frames are shown; empty means one in the middle of the hit.",

@@ -12,9 +12,10 @@ import mimetypes
 import os
 import tempfile
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.background import BackgroundTask
 
@@ -36,6 +37,8 @@ FILE_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src '
 WIDTHS = (640, 1280, 1920, 2560)
 """Longest sides at which pages are drawn: few, so that cached pages are reused."""
 LONGEST_CLIP_S = 600.0
+Second = Annotated[float | None, Query(ge=0, le=1e9, allow_inf_nan=False)]
+"""A second of a video, in an address."""
 
 
 class Gone(Exception):
@@ -116,7 +119,9 @@ def thumb(request: Request, services: Services, chunk_id: Id) -> Response:
 
 
 @router.get("/page/{file_id}/{n}.webp")
-async def page(services: Services, file_id: Id, n: Id, width: int = 1280) -> Response:
+async def page(
+    services: Services, file_id: Id, n: Id, width: Annotated[int, Query(ge=1, le=100_000)] = 1280
+) -> Response:
     """Page `n` (from 1) of a PDF or a TIFF as an image, its longest side about `width` pixels."""
     info = await _paged(services, file_id, n)
     side = next((w for w in WIDTHS if w >= width), WIDTHS[-1])
@@ -195,7 +200,7 @@ async def play(services: Services, file_id: Id, n: Id) -> Response:
 
 @router.get("/clip/{chunk_id}.mp4")
 async def clip(
-    services: Services, chunk_id: Id, start: float | None = None, end: float | None = None, exact: bool = False
+    services: Services, chunk_id: Id, start: Second = None, end: Second = None, exact: bool = False
 ) -> Response:
     """A moment of a video as MP4: copied from the keyframe before it, or encoded again with `exact`. Of a
     recording, its sound alone."""
@@ -203,7 +208,7 @@ async def clip(
     info = await asyncio.to_thread(open_file, services, chunk.file.file_id)
     if info.kind != "video":
         raise Gone(f"{info.path.name} is not a video.")
-    begin = max(0.0, chunk.span.start_s or 0.0 if start is None else start)
+    begin = chunk.span.start_s or 0.0 if start is None else start
     until = chunk.span.end_s or begin + 30.0 if end is None else end
     if not begin < until <= begin + LONGEST_CLIP_S:
         raise BadRequest(f"A clip is between 0 and {LONGEST_CLIP_S:.0f} seconds long.")

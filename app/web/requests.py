@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import Path as PathParameter
+from pydantic import AfterValidator
 
 from app.web.guard import UPLOAD_LIMIT
 from indexer import beginning
@@ -118,6 +119,16 @@ def moment(value: str | None, name: str) -> str | None:
     raise BadRequest(f"{name}={value[:40]!r} is not a date; write 2024, 2024-06 or 2024-06-01.")
 
 
+def _as_text(value: str) -> str:
+    if not _is_text(value):
+        raise ValueError("no text has these characters")
+    return value
+
+
+TEXT = AfterValidator(_as_text)
+"""Refuses a text of a JSON body that holds a NUL."""
+
+
 def _is_text(value: str) -> bool:
     """Whether `value` has neither a NUL nor a lone surrogate, which UTF-8 cannot encode."""
     return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
@@ -126,11 +137,26 @@ def _is_text(value: str) -> bool:
 def number(value: Any, name: str, low: float, high: float) -> float:
     try:
         parsed = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadRequest(f"{name}={str(value)[:40]!r} is not a number.") from None
     if not low <= parsed <= high:
         raise OutOfBounds(f"{name} must be between {low:g} and {high:g}.")
     return parsed
+
+
+def whole(value: Any, name: str, low: int, high: int) -> int:
+    """A whole number. Text is read as one: a float would round the id of a chunk."""
+    try:
+        parsed = int(value) if isinstance(value, str) else value
+    except ValueError:
+        parsed = value
+    if not isinstance(parsed, int):
+        parsed = number(value, name, low, high)
+        if parsed != int(parsed):
+            raise BadRequest(f"{name}={str(value)[:40]!r} is not a whole number.")
+    if not low <= parsed <= high:
+        raise OutOfBounds(f"{name} must be between {low} and {high}.")
+    return int(parsed)
 
 
 def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] = ()) -> Search:
@@ -147,19 +173,10 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
         if name != "under" and not all(map(_is_text, texts)):  # a folder's name may be any bytes
             raise BadRequest(f"{name} holds characters that no text has.")
 
-    def whole(name: str, value: str) -> int:
-        try:
-            parsed = int(value)
-        except ValueError:
-            raise BadRequest(f"{name}={value[:40]!r} is not a number.") from None
-        if not 0 <= parsed <= MAX_ID:
-            raise OutOfBounds(f"{name} must be between 0 and {MAX_ID}.")
-        return parsed
-
     parts = [Part(text=text[:MAX_TEXT]) for text in values.get("q", ()) if text.strip()]
     parts += [Part(text=text[:MAX_TEXT], weight=-1.0) for text in values.get("avoid", ()) if text.strip()]
-    parts += [Part(chunk_id=whole("like", v)) for v in values.get("like", ()) if v]
-    parts += [Part(chunk_id=whole("unlike", v), weight=-1.0) for v in values.get("unlike", ()) if v]
+    parts += [Part(chunk_id=whole(v, "like", 0, MAX_ID)) for v in values.get("like", ()) if v]
+    parts += [Part(chunk_id=whole(v, "unlike", 0, MAX_ID), weight=-1.0) for v in values.get("unlike", ()) if v]
     parts += [Part(file=u.path, weight=-1.0 if u.avoid else 1.0) for u in uploads]
     if len(parts) > MAX_PARTS:
         raise OutOfBounds(f"A query has at most {MAX_PARTS} parts, words and files together.")
@@ -184,7 +201,7 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
         before=moment(one("before"), "before"),
         min_s=number(min_s, "min_s", 0, 1e9) if min_s else None,
         max_s=number(max_s, "max_s", 0, 1e9) if max_s else None,
-        file_id=whole("file_id", file_id) if file_id else None,
+        file_id=whole(file_id, "file_id", 0, MAX_ID) if file_id else None,
         labels=tuple(label[:MAX_TEXT] for label in values.get("label", ()) if label.strip()),
     )
     order: Literal["date", "relevance"] = "date" if sort == "date" else "relevance"
@@ -193,9 +210,8 @@ def build_query(values: Mapping[str, Sequence[str]], uploads: Iterable[Upload] =
 
 def window_of(values: Mapping[str, Sequence[str]], browsing: bool = False) -> tuple[int, int]:
     """(k, offset) of a request. k defaults to 10, as on the command line. `browsing`: its query is of filters alone."""
-    k = number((values.get("k") or ["10"])[-1] or 10, "k", 1, MAX_HITS)
-    offset = number((values.get("offset") or ["0"])[-1] or 0, "offset", 0, MAX_BROWSED if browsing else MAX_OFFSET)
-    return int(k), int(offset)
+    k = whole((values.get("k") or ["10"])[-1] or 10, "k", 1, MAX_HITS)
+    return k, whole((values.get("offset") or ["0"])[-1] or 0, "offset", 0, MAX_BROWSED if browsing else MAX_OFFSET)
 
 
 _STRING: dict[str, Any] = {"type": "string"}

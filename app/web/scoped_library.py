@@ -73,7 +73,8 @@ class ScopedLibrary:
         return self.search(Query((Part(chunk_id=chunk_id),)), k, offset)
 
     def moments(self, query: Query, k: int = 5) -> list[Moment]:
-        return self._library.moments(self._within(query), k=k)
+        visitor = self._visitor()
+        return [one for one in self._library.moments(self._within(query), k=k) if visitor.reaches(Path(one.hit.path))]
 
     def moment(self, query: Query, chunk_id: int) -> list[Moment]:
         visitor = self._visitor()
@@ -101,7 +102,8 @@ class ScopedLibrary:
 
         facets = dict(answer.facets)
         facets["folder"] = {f: n for f, n in facets.get("folder", {}).items() if visitor.sees(f)}
-        return replace(answer, hits=tuple(map(narrow, answer.hits)), facets=facets)
+        hits = tuple(narrow(hit) for hit in answer.hits if visitor.reaches(Path(hit.path)))
+        return replace(answer, hits=hits, facets=facets)
 
     def timeline(self, query: Query) -> list[Month]:
         return self._library.timeline(self._within(query))
@@ -165,16 +167,17 @@ class ScopedLibrary:
     # -- files and chunks by id ------------------------------------------------------------
 
     def file(self, file_id: int) -> FileInfo | None:
-        info = self._library.file(file_id)
-        return info if info is not None and self._visitor().sees(info.path) else None
+        info, visitor = self._library.file(file_id), self._visitor()
+        return info if info is not None and visitor.sees(info.path) and visitor.reaches(info.path) else None
 
     def chunk(self, chunk_id: int) -> ChunkInfo | None:
         """The chunk, in a copy of its file that the visitor may see; None if there is none."""
         visitor = self._visitor()
         info = self._library.chunk(chunk_id)
-        if info is None or visitor.sees(info.file.path):
+        if info is None or not visitor.roots:
             return info
-        copy = next((file for file in self._library.copies(chunk_id) if visitor.sees(file.path)), None)
+        files = (info.file, *self._library.copies(chunk_id))
+        copy = next((file for file in files if visitor.sees(file.path) and visitor.reaches(file.path)), None)
         return replace(info, file=copy) if copy else None
 
     def details(self, chunk_id: int) -> ChunkDetails | None:
@@ -229,6 +232,7 @@ class ScopedLibrary:
             keeps_clicks=False,
             chunks_per_s=0.0,
             seconds_left=None,
+            all_seconds_left=None,
             failed=counts.failed,
             pending=counts.pending,
             roots=visitor.roots,

@@ -33,6 +33,7 @@ _RECV, _SEND, _ADD = 0xC0502100, 0xC0182101, 0x40182103  # SECCOMP_IOCTL_NOTIF_â
 _SEND_WITH_IT = 1 << 1  # SECCOMP_ADDFD_FLAG_SEND
 _AT_FDCWD = -100 & 0xFFFFFFFF
 _PATH_MAX = 4096
+_MOST_NAMED = 50  # refusals of one child that the log names: one that was taken over could fill it
 _PASSED_ON = (
     os.O_ACCMODE | os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_APPEND | os.O_DIRECTORY | os.O_NOFOLLOW
     if sys.platform == "linux"
@@ -66,6 +67,7 @@ class OpenGate:
         self._files: set[str] = set()
         self._folders: dict[str, list[str]] = {}
         self._written: set[str] = set()
+        self._named: set[str] = set()
 
     def fileno(self) -> int:
         return self._listener
@@ -115,17 +117,24 @@ class OpenGate:
         name = os.pread(self._memory, _PATH_MAX, address).split(b"\0", 1)[0]
         path = os.path.abspath(os.path.join(self._folder, os.fsdecode(name)))  # noqa: PTH100, PTH118
         if at != _AT_FDCWD and not name.startswith(b"/"):
-            raise _refusal(path)
+            raise self._refusal(path)
         if not name:
             raise FileNotFoundError(errno.ENOENT, "no name")
         writing = flags & os.O_ACCMODE != os.O_RDONLY or flags & (os.O_CREAT | os.O_TRUNC)
         if path not in self._written and path not in _DEVICES and (writing or not self._is_readable(path, flags)):
-            raise _refusal(path)
+            raise self._refusal(path)
         if not flags & os.O_CREAT or os.path.exists(path):  # noqa: PTH110
             kind = os.stat(path).st_mode  # noqa: PTH116 â€“ a pipe would hold this thread
             if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or path in _DEVICES):
-                raise _refusal(path)
+                raise self._refusal(path)
         return os.open(path, flags & _PASSED_ON | os.O_CLOEXEC | os.O_NOCTTY, mode & 0o666)
+
+    def _refusal(self, path: str) -> OSError:
+        """Named in the log if there is such a file: the loader of libraries looks in many places where none is."""
+        if path not in self._named and len(self._named) < _MOST_NAMED and os.path.lexists(path):
+            self._named.add(path)
+            log.info("a decoding process was refused %s", path)
+        return PermissionError(errno.EACCES, "refused")
 
     def _is_readable(self, path: str, flags: int) -> bool:
         if path in self._files or path.startswith(self._code):
@@ -134,11 +143,6 @@ class OpenGate:
             return path in self._folders or path in self._listed_code
         folder, name = os.path.split(path)
         return any(lies_with(name, other) for other in self._folders.get(folder, ()))
-
-
-def _refusal(path: str) -> OSError:
-    log.info("a decoding process was refused %s", path)
-    return PermissionError(errno.EACCES, "refused")
 
 
 def _paths_in(value: Any) -> Iterator[Path]:

@@ -15,6 +15,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
+from indexer import private
 from indexer.catalogue.catalogue import Catalogue
 from indexer.errors import LibraryError, QueryError
 from indexer.search.query_syntax import parse
@@ -42,7 +43,7 @@ class Clicks:
         self._catalogue.database.identity()
         try:
             if agreed:
-                self._agreement.touch()
+                self._agreement.touch(0o600)
             else:
                 self._agreement.unlink(missing_ok=True)
         except OSError as error:
@@ -68,7 +69,7 @@ class Clicks:
         row: dict[str, Any] = {"query": words, "content": where[0].hex(), "page": span.page}
         row |= {"start_s": span.start_s, "end_s": span.end_s}
         try:
-            with self._lock, self._path.open("ab") as file:
+            with self._lock, open(self._path, "ab", opener=private.opener) as file:
                 file.write(json.dumps(row).encode() + b"\n")
         except OSError as error:
             raise LibraryError(f"{self._path} cannot be written ({error.strerror}).") from error
@@ -149,6 +150,7 @@ class Clicks:
 
     def _write(self, data: bytes) -> None:
         temporary = self._path.with_suffix(".new")
+        private.make(temporary)
         temporary.write_bytes(data)
         temporary.replace(self._path)
 

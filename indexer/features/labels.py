@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -121,8 +122,8 @@ def label(
 def give(catalogue: Catalogue, name: str, chunk_ids: Sequence[int]) -> int:
     """Give chunks a label by hand. Returns how many did not have it. Raises LibraryError without a name."""
     name = clean_text(" ".join(name.split()))
-    if not name:
-        raise LibraryError("A label needs a name.")
+    if not name or any(unicodedata.category(character) == "Cc" for character in name):
+        raise LibraryError("A label needs a name of letters.")
     with catalogue.database.writer() as c:
         return sum(
             c.exec_driver_sql(

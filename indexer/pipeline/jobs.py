@@ -70,6 +70,8 @@ class Job:
     """What it has, or those that lack a vector; 0 until its file was opened."""
     sent: int = 0
     """Chunks that were decoded."""
+    scans: int = 0
+    """Pages of these that OCR is to read."""
     error: str | None = None
     dropped: bool = False
     """The job ended without a result and without an error; its content stays pending."""

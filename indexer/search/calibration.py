@@ -39,7 +39,7 @@ LEAST_SPREAD = 1e-3
 BY_CHANCE_CACHED = 20_000
 """Chunks for each set of components: 4 MB."""
 COMPONENTS_CACHED = 8
-"""Sets of components for which ordinary and everyday queries are kept: of English, other languages, both."""
+"""Sets of components for which everyday queries are kept."""
 
 # Queries that are usual for any library.
 ORDINARY_QUERIES = (
@@ -96,8 +96,7 @@ class Background:
         self._sampled_at = -1
         self._samples: dict[int, np.ndarray] = {}
         self._ordinary: list[np.ndarray] = []
-        # By the components that queries have: the ordinary queries, and the everyday ones, cut to them.
-        self._nearest_ordinary: LRUCache[bytes, np.ndarray] = LRUCache(COMPONENTS_CACHED)
+        # By the components that queries have: the everyday queries, cut to them.
         self._cuts: LRUCache[bytes, np.ndarray] = LRUCache(COMPONENTS_CACHED)
         self._by_ordinary: dict[int, tuple[dict[int, np.ndarray], dict[int, float], float]] = {}
         self._by_chance: LRUCache[bytes, tuple[object, dict[int, tuple[float, float]]]] = LRUCache(COMPONENTS_CACHED)
@@ -105,23 +104,23 @@ class Background:
     def ordinary_queries(self, queries: np.ndarray) -> np.ndarray:
         """Returns the vectors of ordinary queries, float32 [m, dim], in the language of `queries` [q, dim].
 
-        A model with components of their own for some languages sets the others to zero. The ordinary queries are
-        in English, in Chinese, or the mean of both, whichever has its zeros where `queries` has them.
+        A model with components of their own for some languages has zeros there in English. The ordinary queries are in
+        English, in Chinese, or the mean of both, whichever is as much in the components of English as `queries` are.
         """
-        used = np.asarray(queries.any(axis=0))
         with self._lock:
-            nearest = self._nearest_ordinary.get(used.tobytes())
-            if nearest is None:
-                if not self._ordinary:
-                    self._ordinary = [self._embedded(ORDINARY_QUERIES)]
-                if len(self._ordinary) == 1 and _unlike(self._ordinary[0], used):
-                    elsewhere = self._embedded(ORDINARY_ELSEWHERE)
-                    both = self._ordinary[0] + elsewhere
-                    both /= np.maximum(np.linalg.norm(both, axis=1, keepdims=True), LEAST_SPREAD)
-                    self._ordinary += [elsewhere, both]
-                nearest = min(self._ordinary, key=lambda rows: _unlike(rows, used))
-                self._nearest_ordinary[used.tobytes()] = nearest
-            return nearest
+            if not self._ordinary:
+                self._ordinary = [self._embedded(ORDINARY_QUERIES)]
+            english = self._ordinary[0]
+            of_english = np.asarray(english.any(axis=0))
+            if _share(queries, of_english) > 1 - LEAST_SPREAD:
+                return english
+            if len(self._ordinary) == 1:
+                elsewhere = self._embedded(ORDINARY_ELSEWHERE)
+                both = english + _of_unit_length(elsewhere * ~of_english)
+                self._ordinary += [elsewhere, _of_unit_length(both)]
+            known = np.any([rows.any(axis=0) for rows in self._ordinary], axis=0)
+            share = _share(queries * known, of_english)
+            return min(self._ordinary, key=lambda rows: abs(_share(rows, of_english) - share))
 
     def contrast(self, queries: np.ndarray, chunks: Sequence[int]) -> dict[int, float]:
         """Returns chunk id -> its contrast with the text `queries` [q, dim], of those `chunks` that have a vector."""
@@ -286,9 +285,15 @@ def _contrast(queries: np.ndarray, vectors: np.ndarray, by_chance: np.ndarray) -
     return np.asarray(((queries @ vectors.T).max(axis=0) - by_chance[:, 0]) / by_chance[:, 1])
 
 
-def _unlike(rows: np.ndarray, used: np.ndarray) -> int:
-    """Returns the number of components that are zero in all rows and `used`, bool [dim], or the reverse."""
-    return int((rows.any(axis=0) != used).sum())
+def _share(rows: np.ndarray, of: np.ndarray) -> float:
+    """Returns the share of the squared length of `rows` [n, dim] that lies in the components `of`, bool [dim]."""
+    squares = np.square(rows).sum(axis=0)
+    return float(squares[of].sum() / max(float(squares.sum()), LEAST_SPREAD))
+
+
+def _of_unit_length(rows: np.ndarray) -> np.ndarray:
+    """A row of zeros stays as it is."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), LEAST_SPREAD))
 
 
 def _lower_half(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

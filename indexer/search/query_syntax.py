@@ -19,6 +19,8 @@ from indexer.types import FAVOURITES, KINDS, Filters, Kind, Part, Query
 
 NEAR_KM = 25.0
 """The radius of `near:Lisbon`, a city and its surroundings; `near:Lisbon/100` gives another one in kilometres."""
+MOST_KM, MOST_SECONDS, MOST_BYTES = 40_000.0, 1e9, 10**18
+"""The largest distance (round the earth), length of time and size that can be typed."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def period(value: str) -> tuple[str, str]:
             return start.isoformat()[:7], f"{year + month // 12:04}-{month % 12 + 1:02}"
         return f"{year:04}", f"{year + 1:04}"
     except (ValueError, OverflowError) as error:
-        raise QueryError(f"“{value}” is no date: write 2023, 2023-07, 2023-07-14 or 2023-05..2023-08.") from error
+        raise QueryError(f"“{value[:40]}” is no date: write 2023, 2023-07, 2023-07-14 or 2023-05..2023-08.") from error
 
 
 def beginning(value: str) -> str:
@@ -113,21 +115,30 @@ def seconds(value: str) -> float:
     """Returns `90`, `90s`, `5m`, `1h30m` or `1:30` in seconds."""
     clock = re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", value)
     if clock:
-        hours, minutes, rest = (int(part or 0) for part in clock.groups())
-        return hours * 3600.0 + minutes * 60 + rest
+        hours, minutes, rest = (float(part or 0) for part in clock.groups())
+        return _bounded(hours * 3600 + minutes * 60 + rest, MOST_SECONDS, "seconds", value)
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?", value)
     if not match or not any(match.groups()):
-        raise QueryError(f"“{value}” is no length of time: write 90, 90s, 5m, 1h30m or 1:30.")
+        raise QueryError(f"“{value[:40]}” is no length of time: write 90, 90s, 5m, 1h30m or 1:30.")
     hours_, minutes_, rest_ = (float(part or 0) for part in match.groups())
-    return hours_ * 3600 + minutes_ * 60 + rest_
+    return _bounded(hours_ * 3600 + minutes_ * 60 + rest_, MOST_SECONDS, "seconds", value)
 
 
 def size(value: str) -> int:
     """Returns `500kB`, `10MB`, `2GB` or a plain number in bytes."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", value.lower())
     if not match:
-        raise QueryError(f"“{value}” is no size: write 500kB, 10MB or 2GB.")
-    return int(float(match.group(1)) * 1000 ** " kmgt".index(match.group(2) or " "))
+        raise QueryError(f"“{value[:40]}” is no size: write 500kB, 10MB or 2GB.")
+    return int(
+        _bounded(float(match.group(1)) * 1000 ** " kmgt".index(match.group(2) or " "), MOST_BYTES, "bytes", value)
+    )
+
+
+def _bounded(number: float, most: float, unit: str, value: str) -> float:
+    """The number, if it is from 0 to `most`. Raises QueryError."""
+    if not 0 <= number <= most:
+        raise QueryError(f"“{value[:40]}” is out of bounds: the most is {most:,.0f} {unit}.")
+    return number
 
 
 # A token is -name:"a value"; all but the value are optional.
@@ -157,7 +168,9 @@ def _type(filters: Filters, value: str) -> Filters:
         return replace(filters, kinds=tuple(dict.fromkeys((*filters.kinds, kind))))
     if re.fullmatch(r"\.?[A-Za-z0-9]{2,5}", value):
         return replace(filters, extensions=(*filters.extensions, value.lower().lstrip(".")))
-    raise QueryError(f"“type:{value}” is no type: write type:image, type:video, type:pdf or an extension (type:png).")
+    raise QueryError(
+        f"“type:{value[:40]}” is no type: write type:image, type:video, type:pdf or an extension (type:png)."
+    )
 
 
 def _taken(filters: Filters, value: str) -> Filters:
@@ -176,10 +189,14 @@ def _near(filters: Filters, value: str) -> Filters:
     try:
         km = float(re.sub(r"\s*km$", "", far)) if far else NEAR_KM
     except ValueError as error:
-        raise QueryError(f"“{far}” is no distance: write near:{where}/50 for 50 km.") from error
+        raise QueryError(f"“{far[:40]}” is no distance: write near:{where}/50 for 50 km.") from error
     position = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*", where)
+    km = _bounded(km, MOST_KM, "km", value)
     if position:
-        return replace(filters, near=(*filters.near, (float(position[1]), float(position[2]), km)))
+        lat, lon = float(position[1]), float(position[2])
+        if not (-90 <= lat <= 90 and -180 <= lon <= 180):
+            raise QueryError(f"“{where[:40]}” is no position: write degrees north, then east, near:38.72,-9.14.")
+        return replace(filters, near=(*filters.near, (lat, lon, km)))
     from data.gazetteer import locate
 
     city = locate(where)

@@ -90,14 +90,18 @@ def library_table(folder: Path, ocr: str) -> str:
     )
 
 
-LANGUAGES = SET.with_name("languages.json")
-"""By language, the English queries of the sample set that are translated, and what they are there."""
+LANGUAGES = (SET.with_name("languages.json"), SET.with_name("languages_pages.json"))
+"""By language, the English queries of the sample set that are translated, and what they are there. The second file has
+the questions for pages that are not in the first; `tests.quality.letters` draws texts of the first."""
 
 
 def languages_table(sample_set: SampleSet, questions: list[Question], embedder: Embedder, vectors: np.ndarray) -> str:
     """MRR of the translated queries by vectors alone, all kinds mixed, beside the same queries in English."""
     by_text = {question.asked.text: question for question in questions if question.asked.text}
-    translated: dict[str, dict[str, str]] = json.loads(LANGUAGES.read_text("utf-8"))
+    translated: dict[str, dict[str, str]] = {}
+    for path in LANGUAGES:
+        for language, texts in json.loads(path.read_text("utf-8")).items():
+            translated.setdefault(language, {}).update(texts)
     english = {text: text for text in next(iter(translated.values()))}
     rows = []
     for language, texts in {"en": english, **translated}.items():

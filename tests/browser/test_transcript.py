@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def hit_of(server: Server, q: str, title: str) -> dict[str, Any]:
-    found = httpx.get(f"{server.url}/api/search", params={"q": q, "k": 50}).json()["hits"]
+    found = httpx.get(f"{server.url}/api/search", params={"q": q, "k": 50}, timeout=60).json()["hits"]
     return next(hit for hit in found if hit["title"] == title)
 
 
@@ -221,22 +221,28 @@ def test_a_film_in_which_nothing_is_known_to_be_said_shows_nothing_of_it(page: P
 
 
 def test_nothing_moves_when_the_lines_come_late(page: Page, server: Server) -> None:
-    def late(route: Any) -> None:
-        page.wait_for_timeout(1500)
-        route.continue_()
+    held: list[Any] = []
+    page.route("**/api/transcript/*", lambda route: held.append(route))
 
-    page.route("**/api/transcript/*", late)
+    def come() -> None:
+        page.wait_for_timeout(1500)
+        while not held:
+            page.wait_for_timeout(50)
+        held.pop().continue_()
+
     hit = hit_of(server, "harbour", "harbour talk.mp4")
     video, toggle = page.locator(".film > .video"), page.get_by_role("button", name="What is said")
     page.goto(server.url + hit["open_url"])
     expect(video).to_be_visible()
     before = video.bounding_box()
+    come()
     expect(toggle).to_have_attribute("aria-expanded", "false")
     assert video.bounding_box() == before
     look(page, server)  # found by what is said: the lines are sure to come, their room is kept
     expect(toggle).to_have_attribute("aria-expanded", "true")
     expect(page.locator(".lines button")).to_have_count(0)
     before = video.bounding_box()
+    come()
     expect(page.locator(".lines button")).to_have_count(len(LINES))
     assert video.bounding_box() == before
 

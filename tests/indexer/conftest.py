@@ -61,7 +61,7 @@ def open_library(tmp_path: Path) -> Iterator[OpenLibrary]:
         library.close()
 
 
-def wait_for(true: Callable[[], Any], seconds: float = 30.0) -> None:
+def wait_for(true: Callable[[], Any], seconds: float = 120.0) -> None:
     """Until something holds; fails when it does not in time."""
     end = time.monotonic() + seconds
     while not true():

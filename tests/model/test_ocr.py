@@ -177,9 +177,19 @@ def test_lines_are_not_looked_for_where_no_letters_are(monkeypatch: pytest.Monke
     reader, photo = TextReader.load(), Path(str(files("gradio"))) / "media_assets" / "images" / "cheetah1.jpg"
     sizes = maps_of(reader, monkeypatch)
     assert reader.read(read_image(photo)) == reader.read(np.full((480, 640, 3), 200, np.uint8)) == ""
-    assert sizes == [0, 0]
+    assert sizes == []
     assert reader.read(np.asarray(page("Departure gate B17"))) != ""
-    assert sizes[2] > 0
+    assert len(sizes) == 1
+
+
+def test_lines_are_looked_for_where_the_letters_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, photos = TextReader.load(), Path(str(files("gradio"))) / "media_assets" / "images"
+    picture = Image.fromarray(read_image(photos / "cheetah1.jpg", 640)).resize((640, 480))
+    ImageDraw.Draw(picture).rectangle((480, 380, 620, 430), fill="#fafaf0")
+    ImageDraw.Draw(picture).text((500, 388), "KR 4711", "#14143c", ImageFont.load_default(28))
+    sizes = maps_of(reader, monkeypatch)
+    assert reader.read(np.asarray(picture)) == "KR 4711"
+    assert 0 < sizes[0] <= 0.3 * 640 * 480
 
 
 @pytest.mark.parametrize("size", [40, 60, 110])

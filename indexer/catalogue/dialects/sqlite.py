@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from indexer import private
 from indexer.catalogue.dialects import sqlite_access
 from indexer.catalogue.lock import FileLock, OwnerLock
 from indexer.catalogue.schema import BUSY_S, full_disk, migrations, stored_name
@@ -185,6 +186,7 @@ class SQLite:
 
     def backup(self, to: Path, settings: Mapping[str, str]) -> None:
         """SQLite's online backup."""
+        private.make(to)
         source, target = sqlite_access.connect(self.path), sqlite3.connect(to)
         try:
             source.backup(target, pages=2000)
@@ -284,6 +286,7 @@ def bring_up_to_date(path: Path, steps: list[tuple[int, str]], *, read_only: boo
     if read_only:
         connection = sqlite_access.connect(path, timeout=BUSY_S)
     else:
+        private.make(path)  # SQLite gives the files beside it the same mode
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
         if _known_version(connection, path, newest) == newest:

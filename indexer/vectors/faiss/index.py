@@ -77,7 +77,7 @@ class FaissIndex:
         self.trouble: str | None = None
         """Why the last merge could not be written (such as a full disk). Searches go on."""
         if writable:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(0o700, parents=True, exist_ok=True)
             segment_files.remove_half_written(folder)
         self._catching_up = threading.Lock()
         self._root_sets: dict[frozenset[int], tuple[int, np.ndarray]] = {}

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from indexer import private
 from indexer.vectors.faiss.segment import EXACT_BYTES, Block, Segment, SegmentError, flat_prefix
 
 MAGIC = b"SLVEC001"
@@ -54,7 +55,7 @@ def write(
     temporary = path.with_suffix(UNFINISHED)
     _writing.add(temporary)
     try:
-        with temporary.open("w+b") as file:
+        with open(temporary, "w+b", opener=private.opener) as file:
             file.truncate(HEADER_BYTES)
             file.seek(0, os.SEEK_END)
             sections = [_write_segment(file, dim, rows, exact_bytes) for rows in groups if len(rows.ids)]

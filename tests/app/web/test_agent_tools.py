@@ -50,8 +50,8 @@ def curl(line: str) -> httpx.Response:
             assert not word.startswith("-"), f"{word} is not understood here"
             url = word
     if get:
-        return httpx.get(url, params=pairs)
-    return httpx.post(url, data=dict(pairs), files=files)
+        return httpx.get(url, params=pairs, timeout=60)
+    return httpx.post(url, data=dict(pairs), files=files, timeout=60)
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
@@ -84,7 +84,7 @@ def test_gradio_s_client_searches_with_text_and_with_a_file(server: Server, fold
 
 
 def test_gradio_lists_our_five_endpoints_and_no_others(server: Server) -> None:
-    info = httpx.get(f"{server.url}/gradio_api/info").json()
+    info = httpx.get(f"{server.url}/gradio_api/info", timeout=60).json()
     assert set(info["named_endpoints"]) == {"/search", "/similar", "/moments", "/transcript", "/status"}
 
 
@@ -209,7 +209,7 @@ def test_mcp_and_the_client_stand_behind_the_token(library: Any) -> None:
     try:
         with pytest.raises((AuthenticationError, ValueError, httpx.HTTPError)):
             Client(server.url, verbose=False, analytics_enabled=False)
-        assert httpx.post(f"{server.url}/gradio_api/mcp/", json={}).status_code == 401
+        assert httpx.post(f"{server.url}/gradio_api/mcp/", json={}, timeout=60).status_code == 401
         client = Client(
             server.url, verbose=False, analytics_enabled=False, headers={"Authorization": "Bearer let-me-in"}
         )
@@ -222,8 +222,8 @@ def test_mcp_and_the_client_stand_behind_the_token(library: Any) -> None:
     "path", ["file=/etc/passwd", "file=https://example.com", "proxy=https://huggingface.co/x", "upload"]
 )
 def test_what_is_closed_in_gradio_is_closed_while_it_runs(server: Server, path: str) -> None:
-    assert httpx.get(f"{server.url}/gradio_api/{path}").status_code == 404
-    assert httpx.post(f"{server.url}/gradio_api/{path}", files={"files": b"x"}).status_code == 404
+    assert httpx.get(f"{server.url}/gradio_api/{path}", timeout=60).status_code == 404
+    assert httpx.post(f"{server.url}/gradio_api/{path}", files={"files": b"x"}, timeout=60).status_code == 404
 
 
 def test_gradio_s_temporary_folder_is_nobody_else_s(server: Server) -> None:

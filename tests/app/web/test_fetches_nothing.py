@@ -32,7 +32,7 @@ def test_a_connection_that_goes_out_is_noticed() -> None:
 @pytest.mark.parametrize("place", [FILE, [FILE], {"deep": {"er": [FILE]}}])
 def test_an_argument_that_names_an_address_is_refused(server: Server, route: str, place: Any) -> None:
     body = {"data": ["cat", place], "fn_index": 0, "session_hash": "x"}
-    answer = httpx.post(f"{server.url}/gradio_api/{route}", json=body, timeout=30)
+    answer = httpx.post(f"{server.url}/gradio_api/{route}", json=body, timeout=60)
     assert answer.status_code == 400 and "fetches nothing" in answer.json()["error"]
 
 
@@ -40,12 +40,12 @@ def test_an_agent_s_argument_that_names_an_address_is_refused(server: Server) ->
     call = {"name": "search", "arguments": {"text": "cat", "file_base64": FILE}}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
     headers = {"accept": "application/json, text/event-stream"}
-    answer = httpx.post(f"{server.url}/gradio_api/mcp/", json=body, headers=headers, timeout=30)
+    answer = httpx.post(f"{server.url}/gradio_api/mcp/", json=body, headers=headers, timeout=60)
     assert answer.status_code == 400
 
 
 def test_words_that_look_like_an_address_are_searched_for(server: Server) -> None:
-    answer = httpx.post(f"{server.url}/gradio_api/call/search", json={"data": [ADDRESS]}, timeout=30)
+    answer = httpx.post(f"{server.url}/gradio_api/call/search", json={"data": [ADDRESS]}, timeout=60)
     assert answer.status_code == 200
 
 

@@ -130,4 +130,4 @@ def test_the_memory_of_requests_is_bounded(
         growth = tree.growth(lambda: statuses.update(clients.map(send, range(count))))
     print(f"{name}, {count} at once: {growth / MB:.0f} MB, {dict(statuses)}")
     assert growth < most, f"{growth / MB:.0f} MB"
-    assert httpx.get(f"{url}/healthz").status_code == 200
+    assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200

@@ -96,11 +96,10 @@ def test_from_lite_to_a_fetched_model_without_losing_a_search(library, graphs, m
             assert all(seconds > 0 for seconds in done["seconds"].values())
             said = client.post("/api/models/use", json={"name": NAME}).json()
             assert said["model"].startswith(f"{NAME}:q4:image=70")
-            for _ in range(300):
-                if library.status().model == said["model"]:
+            for _ in range(600):
+                if answers[-1:] == [said["model"]]:
                     break
                 time.sleep(0.1)
-            time.sleep(0.5)
     finally:
         stop.set()
         searching.join()

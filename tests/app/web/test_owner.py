@@ -62,8 +62,8 @@ def test_the_command_prints_an_address_that_opens(tmp_path: Path, options: list[
             address = re.search(r"http://\S+", server.stderr.readline()).group()  # type: ignore[union-attr]
             status = address.partition("?")[0] + "api/status"
             assert ("?token=" in address) is (not options)
-            assert httpx.get(status).status_code == (200 if options else 401)
-            with httpx.Client() as browser:
+            assert httpx.get(status, timeout=60).status_code == (200 if options else 401)
+            with httpx.Client(timeout=60) as browser:
                 first = browser.get(address)
                 assert first.status_code == (200 if options else 303)
                 assert first.headers.get("location", "/") == "/"
@@ -90,7 +90,7 @@ def test_the_browser_is_opened_with_a_ticket_that_lets_in_once(
     monkeypatch.setattr(webbrowser, "open", addresses.put)
     monkeypatch.setattr(server.listener, "run", lambda app, socket, **_: (apps.append(app), socket.close()))
     server.serve(empty_library, port=0)
-    printed, opened = capsys.readouterr().err.split()[-1], addresses.get(timeout=10)
+    printed, opened = capsys.readouterr().err.split()[-1], addresses.get(timeout=60)
     assert owner_token(empty_library.data_dir) in printed
     assert "?token=" in opened and owner_token(empty_library.data_dir) not in opened
     with TestClient(apps[0], base_url=HERE, follow_redirects=False) as client:

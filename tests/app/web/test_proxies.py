@@ -62,7 +62,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]
     until_it_listens(port)
     yield port, token[1]
     process.terminate()
-    process.wait(20)
+    process.wait(60)
 
 
 def until_it_listens(port: int) -> None:
@@ -117,7 +117,7 @@ def proxied(
         yield tls, served[1]
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def test_the_library_behind_a_proxy_with_tls(proxied: tuple[int, str], certificate: Path) -> None:
@@ -134,7 +134,7 @@ def test_the_library_behind_a_proxy_with_tls(proxied: tuple[int, str], certifica
             extensions={"sni_hostname": NAME},
         )
 
-    with httpx.Client(verify=trusted, timeout=30) as client:
+    with httpx.Client(verify=trusted, timeout=60) as client:
         assert ask("/").status_code == 401 and ask("/healthz").status_code == 200
         first = ask(f"/?token={token}", accept="text/html")
         assert first.status_code == 303 and first.headers["location"] == "/"

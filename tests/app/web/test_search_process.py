@@ -36,7 +36,7 @@ from tests.media import draw_image
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(cores() < 2, reason="there is none on one core")]
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -391,6 +391,12 @@ def test_links_are_followed_when_a_file_is_opened(tmp_path: Path) -> None:
             assert client.get(opened["kite.jpg"], headers=ann).status_code == 200, "her root itself is a link"
             assert client.get(opened["secret.jpg"], headers=ann).status_code == 404
             assert client.get(opened["secret.jpg"], headers=owner).status_code == 200
+            (secret,) = [hit for hit in hits if hit["title"] == "secret.jpg"]
+            for path in (secret["thumb_url"], secret["open_url"], f"/api/info/{secret['chunk_id']}"):
+                assert client.get(path, headers=ann).status_code == 404, path
+                assert client.get(path, headers=owner).status_code == 200, path
+            shown = client.get("/api/search", headers=ann).json()["hits"]
+            assert [hit["title"] for hit in shown] == ["kite.jpg"]
             (mine / "kite.jpg").unlink()
             (mine / "kite.jpg").symlink_to(others / "below" / "secret.jpg")
             assert client.get(opened["kite.jpg"], headers=ann).status_code == 404

@@ -125,7 +125,7 @@ def test_one_fetch_at_a_time_which_ends_with_its_visitor(library: Any, site: Web
             visitor.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
             while "/stall/a.jpg" not in site.requests:
                 time.sleep(0.05)
-            second = httpx.post(f"{server.url}/api/fetch", json=good)
+            second = httpx.post(f"{server.url}/api/fetch", json=good, timeout=60)
             assert second.status_code == 503 and "Another address" in json.loads(second.content)["error"]
         for _ in range(100):
             if httpx.post(f"{server.url}/api/fetch", json=good, timeout=60).status_code == 200:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
+import logging
 import mmap
 import os
 import pickle
@@ -32,6 +34,14 @@ landlock = pytest.mark.skipif(not confinement.landlock_version(), reason="a kern
 def first_byte(path: Path, other: str = "") -> int:
     """Of `other`, which is no Path among the arguments, if it is given."""
     return Path(other or path).read_bytes()[0]
+
+
+def import_new(path: Path, module: str) -> None:
+    sys.modules.pop(module, None)
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.loader is not None and spec.cached is not None
+    spec.cached += ".new"  # as after an installation: there is no bytecode yet
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 def list_folder(path: Path, other: str = "") -> list[str]:
@@ -236,6 +246,20 @@ def test_only_the_file_of_the_call_and_what_describes_it_can_be_read(
     assert sandbox.submit(first_byte, stranger).result(30) == ord("B"), "the next call has its own file"
     with pytest.raises(PermissionError):
         sandbox.submit(first_byte, stranger, str(file)).result(30)
+
+
+@gate
+def test_a_refusal_is_named_once_and_only_where_something_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What the loader of libraries looks for in vain, and bytecode that cannot be kept, are not."""
+    file, secret = draw_image(tmp_path / "a.png"), tmp_path / "secret"
+    secret.write_text("x")
+    with Sandbox(workers=1) as box, caplog.at_level(logging.INFO, "data.media.open_gate"):
+        for name in (str(secret), str(secret), str(tmp_path / "nothing")):
+            with pytest.raises(PermissionError):
+                box.submit(first_byte, file, name).result(30)
+        box.submit(import_new, file, "colorsys").result(30)
+    named = [record.getMessage() for record in caplog.records if record.name == "data.media.open_gate"]
+    assert named == [f"a decoding process was refused {secret}"]
 
 
 @gate

@@ -129,7 +129,7 @@ def test_readers_see_a_snapshot_and_do_not_wait_for_the_writer(catalogue: Catalo
         c.execute(sa.delete(schema.file))
         reader = threading.Thread(target=lambda: seen.append(catalogue.files.counts().files))
         reader.start()
-        reader.join(5)
+        reader.join(60)
     assert seen == [1]
     assert catalogue.files.counts().files == 0
 

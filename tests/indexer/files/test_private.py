@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from indexer.library import ADAPTER, Library
+from tests.media import draw_image
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes of files")
 
@@ -25,6 +26,12 @@ def test_a_new_library_is_private(tmp_path: Path) -> None:
         with Library.open(tmp_path / "library") as library:
             assert mode(tmp_path / "library") == 0o700
             library.clicks.enable(True)
+            draw_image(tmp_path / "in" / "a.png")
+            library.index([tmp_path / "in"])
+            made = [file for file in (tmp_path / "library").rglob("*") if file.is_file()]
+            assert len(made) > 4 and {mode(file) for file in made} == {0o600}
+            library.backup(tmp_path / "backup.sqlite")
+            assert mode(tmp_path / "backup.sqlite") == 0o600
         with Library.open(tmp_path / "library"):
             assert mode(tmp_path / "library") == 0o700
             assert all(mode(file) & 0o077 == 0 for file in (tmp_path / "library").iterdir())
@@ -54,9 +61,8 @@ def test_a_folder_that_holds_other_things_keeps_its_mode(tmp_path: Path) -> None
     folder.chmod(0o755)
     (folder / "letter.txt").write_text("hello")
     (folder / "letter.txt").chmod(0o644)
-    for _ in range(2):
-        with Library.open(folder):
-            pass
+    with Library.open(folder):
+        assert mode(folder / "catalogue.sqlite") == mode(folder / "catalogue.sqlite-wal") == 0o600, "from the first on"
     assert mode(folder) == 0o755 and mode(folder / "letter.txt") == 0o644
     assert mode(folder / "catalogue.sqlite") & 0o077 == 0
 

@@ -12,6 +12,7 @@ from indexer.search.calibration import Background, Scale, comparable
 from indexer.types import Part, Query
 from indexer.vectors.source import GROUPS
 from model.lite.profile import PROFILE
+from model.lite.weights import TEXT_DIM
 from model.ranking_profile import untuned
 from tests import media
 
@@ -111,3 +112,15 @@ def test_the_contrast_of_a_chunk_with_a_new_vector_is_that_of_the_new_one(tmp_pa
         after = background.contrast(query, chunks)
         assert [after[n] for n in chunks] == pytest.approx([before[n] for n in reversed(chunks)])
         assert before[chunks[0]] > before[chunks[1]] + 1
+
+
+def test_a_query_is_compared_with_ordinary_ones_that_are_read_as_it_is(tmp_path: Path) -> None:
+    with Library.open(tmp_path / "library", ocr="off") as library:
+        searcher = library.searcher()
+        shares = []
+        for text in ("a dog on the beach", "mariposa", "ein Hund am Strand", "lion"):
+            rows = searcher._background.ordinary_queries(searcher.vectors(Query((Part(text),))))
+            assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-3)
+            shares.append(float(np.square(rows[:, :TEXT_DIM]).sum(axis=1).mean()))
+    # MiniLM's share: English, maybe English, surely not
+    assert shares == pytest.approx([1, 0.5, 0.3, 1], abs=0.01)

@@ -51,6 +51,28 @@ def test_a_place_is_found_by_its_names_near_and_far() -> None:
     assert paris[:2] == locate("Paris, United States") != locate("Paris")
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "near:Lisbon/1e300",
+        "near:Lisbon/inf",
+        "near:Lisbon/-5",
+        "near:38.7,-9.1/nan",
+        "near:91,0",
+        "near:0,181",
+        "larger:99999999999TB",
+        f"smaller:{'9' * 400}",
+        f"longer:{'9' * 400}h",
+        f"longer:{'9' * 5000}:00",
+        "shorter:99999999999",
+    ],
+)
+def test_a_number_out_of_bounds_is_refused(typed: str) -> None:
+    with pytest.raises(QueryError) as error:
+        parse(typed)
+    assert len(str(error.value)) < 200
+
+
 def test_dates_are_periods() -> None:
     assert period("2023") == ("2023", "2024")
     assert period("2024-2") == ("2024-02", "2024-03") and period("2024-12") == ("2024-12", "2025-01")
