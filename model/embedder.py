@@ -65,9 +65,10 @@ class Embedder(Protocol):
     `max_frames`  the number of frames of a video window that the model uses.
 
     An embedder may also have `profile`, its own `RankingProfile`, `max_side`, the longest side in pixels of an image
-    that the model uses, `page_side` and `frame_side`, the same for pages and for frames, and `query_side`, that of a
-    picture that is searched with (`side_for`); `is_thread_safe`, True if `embed` may run in several threads at a time, `familiarity`, how well the model knows in pictures what text
-    queries [q, dim] ask for, [q], and `is_word`, whether a text in lower case is a word that the model knows whole.
+    that the model uses, `page_side` and `frame_side`, the same for pages and for frames, `query_side`, that of a
+    picture that is searched with (`side_for`), `is_thread_safe`, True if `embed` may run in several threads at a time,
+    `familiarity`, how well the model knows in pictures what text queries [q, dim] ask for, [q], and `is_word`, whether
+    a text in lower case is a word that the model knows whole.
     """
 
     id: str
