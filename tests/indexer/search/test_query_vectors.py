@@ -41,3 +41,25 @@ def test_a_query_shows_the_model_the_pixels_of_the_library(
         shown.clear()
         library.search(Query(parts=(Part(file=file),)))
     assert np.array_equal(shown[-1], indexed)
+
+
+def test_a_model_that_reads_the_words_of_a_picture_is_shown_a_larger_one(
+    tmp_path: Path, counted: CountingEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[str, int]] = []
+    embed = counted.embed
+
+    def watch(inputs):
+        shown.extend((i.role, max(i.images[0].shape)) for i in inputs if i.images)
+        return embed(inputs)
+
+    monkeypatch.setattr(counted, "embed", watch)
+    monkeypatch.setattr(counted, "max_side", 400, raising=False)
+    monkeypatch.setattr(counted, "query_side", 900, raising=False)
+    folder = tmp_path / "media"
+    folder.mkdir()
+    file = media.draw_image(folder / "letter.jpg", "words", size=(1600, 1200))
+    with Library.open(tmp_path / "library", ocr="off") as library:
+        library.index([folder])
+        library.search(Query(parts=(Part(file=file),)))
+    assert ("document", 400) in shown and shown[-1] == ("query", 900)
