@@ -182,6 +182,8 @@ def _run(options: argparse.Namespace, tasks: list[Task], protocol: ScoringProtoc
             protocol = protocol or family
             if family not in (OWN, protocol):  # not as the model's authors score it
                 protocol = replace(protocol, figures=protocol.figures - {AUTHORS})
+            if _has_own_sizes(options):
+                protocol = replace(protocol, figures=frozenset())
             outcomes = run(
                 tasks,
                 embedder,
@@ -242,6 +244,14 @@ def _load(
         given = getattr(options, name)
         more[name] = more.get(name, value) if given is None else given or None
     return load(options.model_path, device=device, dtype=options.dtype, base=options.base, dim=options.dim, **more)
+
+
+def _has_own_sizes(options: argparse.Namespace) -> bool:
+    """Returns whether the model sees other images, or gives shorter vectors, than for any published figure."""
+    from model.qwen.vision import PROTOCOL_MAX_PIXELS, PROTOCOL_MIN_PIXELS
+
+    pixels = (options.min_pixels, PROTOCOL_MIN_PIXELS), (options.max_pixels, PROTOCOL_MAX_PIXELS)
+    return bool(options.dim or options.detail) or any(given not in (None, usual) for given, usual in pixels)
 
 
 def _name(path: str, options: argparse.Namespace) -> str:

@@ -20,6 +20,9 @@ from model.embedder import Embedder
 from model.inputs import Input
 from model.loading import load
 
+TIFF_ALONE = ("CMYK", "F", "LAB")
+"""Modes of Pillow's images that a TIFF holds and a PNG does not."""
+
 
 class MtebModel:
     """`mteb.evaluate(MtebModel("lite"), tasks)`. `model`: a name or folder for `model.load`, or an `Embedder`."""
@@ -112,12 +115,14 @@ def _image(image: Any) -> np.ndarray | None:
     from data.media.image import read_image
 
     upright = ImageOps.exif_transpose(image)
+    if upright.mode in ("YCbCr", "HSV"):
+        upright = upright.convert("RGB")
     profile = image.info.get("icc_profile")
     if upright.mode == "RGB" and not profile and "transparency" not in upright.info:
         return np.asarray(upright)
-    # Transparency, 16 bits, CMYK: the library's reader decodes lossless bytes of the image.
+    # Transparency, 16 bits, CMYK …: the library's reader decodes lossless bytes of the image.
     stream = io.BytesIO()
-    upright.save(stream, "TIFF" if upright.mode == "CMYK" else "PNG", icc_profile=profile)
+    upright.save(stream, "TIFF" if upright.mode in TIFF_ALONE else "PNG", icc_profile=profile)
     return read_image(stream.getvalue())
 
 

@@ -57,7 +57,7 @@ class SharedEmbedder:
         self.inner, self._priority, self._before_pictures = inner, priority, before_pictures
         self.id, self.dim, self.max_frames = inner.id, inner.dim, inner.max_frames
         self.profile: RankingProfile | None = getattr(inner, "profile", None)
-        for name in ("max_side", "familiarity", "is_word"):
+        for name in ("max_side", "page_side", "frame_side", "query_side", "familiarity", "is_word"):
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
         safe = getattr(inner, "is_thread_safe", False)

@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -20,13 +20,14 @@ from typing import Any, TypeVar, cast
 from data.media.confinement import layers
 from indexer.active_models import ActiveModels
 from indexer.catalogue.catalogue import Catalogue
-from indexer.catalogue.rows import Counts, ModelRow, Root
+from indexer.catalogue.rows import Counts, ModelRow, Pictures, Root
 from indexer.errors import CatalogueAway
 from indexer.pipeline.pipeline import Pipeline
 from indexer.pipeline.run import Indexer
+from indexer.pipeline.schedule import Load
 from indexer.pipeline.time_left import TimeLeft
 from indexer.search.open import Engines
-from indexer.types import KINDS, OtherModel, Status, WorkerStatus, WorkLeft
+from indexer.types import KINDS, Kind, OtherModel, Status, WorkerStatus, WorkLeft
 
 T = TypeVar("T")
 
@@ -63,7 +64,14 @@ class StatusReporter:
         except CatalogueAway as error:
             if self._last is not None:
                 notice = f"{error} The status shown is the last known one; Sightline goes on by itself."
-                return replace(self._last, notices=(notice,), reading=(), chunks_per_s=0.0, seconds_left=None)
+                return replace(
+                    self._last,
+                    notices=(notice,),
+                    reading=(),
+                    chunks_per_s=0.0,
+                    seconds_left=None,
+                    all_seconds_left=None,
+                )
             if not self._indexing.running:
                 raise
             notice = f"{error} The library cannot be read yet; Sightline goes on by itself."
@@ -77,8 +85,7 @@ class StatusReporter:
         row = self._catalogue.models.answering()
         other = self._models.beside()
         pipeline = self._indexing.pipeline
-        work = tuple(self._work(counts, pipeline))
-        reading = [one.seconds_left for one in work if one.step == "read"]
+        work = self._work(counts, pipeline)
         return Status(
             files=counts.files,
             images=counts.images,
@@ -95,8 +102,9 @@ class StatusReporter:
             boot=self._boot,
             reading=pipeline.paths() if pipeline else (),
             chunks_per_s=pipeline.pace.now()[0] if pipeline else 0.0,
-            seconds_left=sum(filter(None, reading)) if reading and None not in reading else None,
+            seconds_left=_total(one for one in work if one.step == "read"),
             work=work,
+            all_seconds_left=_total(work),
             notices=tuple(self._notices(roots, pipeline)),
             workers=self._workers(),
             left_out=counts.left_out,
@@ -104,31 +112,37 @@ class StatusReporter:
             other_model=OtherModel(other.name, other.state == "building") if row and other else None,
         )
 
-    def _work(self, counts: Counts, pipeline: Pipeline | None) -> Iterator[WorkLeft]:
-        """Yields what is still to be done, in its order; what this program can do, with an estimate."""
+    def _work(self, counts: Counts, pipeline: Pipeline | None) -> tuple[WorkLeft, ...]:
+        """Returns what is still to be done, in its order; what this program can do, with an estimate."""
         left = pipeline.time_left if pipeline is not None else TimeLeft()
+        steps = list(self._steps(counts, pipeline, left))
+        seconds = left.seconds([load for _, load in steps])
+        return tuple(replace(step, seconds_left=each) for (step, _), each in zip(steps, seconds, strict=True))
+
+    def _steps(
+        self, counts: Counts, pipeline: Pipeline | None, left: TimeLeft
+    ) -> Iterator[tuple[WorkLeft, Load | None]]:
         for kind in KINDS:
             if kind in counts.unread:
                 files, size = counts.unread[kind]
-                yield WorkLeft("read", kind, files, left.to_read(kind, files, size))
+                yield WorkLeft("read", kind, files), left.to_read(kind, files, size)
         if pipeline is None:
             return
         models = self._catalogue.models
         building = next((m for m in models.all() if m.state == "building"), None)
         if building is not None and (chunks := models.lacking(building.id)):
             by_kind = self._kept(f"model {building.id}", partial(models.lacking_by_kind, building.id))
-            yield WorkLeft("model", None, chunks, left.to_embed(by_kind, building.id))
+            yield WorkLeft("model", None, chunks), left.to_embed(by_kind, building.id)
         if count := pipeline.left_for_ocr():
-            pictures = dict(self._kept("ocr", pipeline.pictures_for_ocr))
-            pictures["image"] = pictures.get("image", 0) + counts.unread.get("image", (0, 0))[0]
-            yield WorkLeft("ocr", None, count, left.to_ocr(pictures))
+            waiting = self._kept("ocr", pipeline.pictures_for_ocr)
+            yield WorkLeft("ocr", None, count), left.to_ocr(_and_unread(waiting, counts, left))
         if count := pipeline.left_to_reread():
-            yield WorkLeft("reread", None, count, None)
+            yield WorkLeft("reread", None, count), None
         videos, size = counts.unread.get("video", (0, 0))
         sound_s = left.sound_of(videos, size) if videos and pipeline.listens else 0.0
         if count := pipeline.left_to_transcribe() + (videos if sound_s else 0):
             seconds = self._kept("speech", self._catalogue.queue.seconds_to_hear) + sound_s
-            yield WorkLeft("speech", None, count, left.to_hear(seconds, is_built_in=pipeline.hears_by_itself))
+            yield WorkLeft("speech", None, count), left.to_hear(seconds, is_built_in=pipeline.hears_by_itself)
 
     def _kept(self, name: str, count: Callable[[], T], least_s: float = 0.5) -> T:
         """Returns a count, taken anew when it is older than `least_s` seconds and 50 times what it took: it goes
@@ -243,6 +257,23 @@ class StatusReporter:
                 " queries under both, `sightline models rollback` goes back, `sightline models accept` ends this."
             ]
         return []
+
+
+def _total(work: Iterable[WorkLeft]) -> float | None:
+    """Returns the seconds of these steps; None if there are none, or if nothing tells one of them."""
+    seconds = [one.seconds_left for one in work]
+    return sum(filter(None, seconds)) if seconds and None not in seconds else None
+
+
+def _and_unread(waiting: Mapping[Kind, Pictures], counts: Counts, left: TimeLeft) -> dict[Kind, Pictures]:
+    """Returns what waits for OCR, and will when all files are read."""
+    pictures = dict(waiting)
+    for kind in KINDS:
+        files, size = counts.unread.get(kind, (0, 0))
+        if number := left.pictures_of(kind, files, size):
+            known = pictures.get(kind, Pictures())
+            pictures[kind] = Pictures(known.contents + files, known.number + number, known.most)
+    return pictures
 
 
 def _many(count: int, one: str, more: str) -> str:

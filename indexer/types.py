@@ -359,13 +359,14 @@ class WorkerStatus:
 @dataclass(frozen=True)
 class WorkLeft:
     """What is still to be done: `step` is "read" (files of a `kind`), "ocr" (words in images), "speech" (videos are
-    listened to), "reread" (contents of an older version) or "model" (chunks, for another model). `seconds_left`: None
-    where nothing tells it yet."""
+    listened to), "reread" (contents of an older version) or "model" (chunks, for another model). `seconds_left`: how
+    long after the steps before it the step ends, so that the sum is the time to the end of all; None where nothing
+    tells it yet."""
 
     step: Literal["read", "ocr", "reread", "speech", "model"]
     kind: Kind | None
     left: int
-    seconds_left: float | None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -409,6 +410,8 @@ class Status:
     """The layers that confine the processes that decode files here (`data.media.confinement`)."""
     work: tuple[WorkLeft, ...] = ()
     """All that is still to be done; `seconds_left` is of reading alone."""
+    all_seconds_left: float | None = None
+    """The seconds to the end of all of it; None where nothing tells it yet."""
     other_model: OtherModel | None = None
     """What the model that answers can be compared with, and the change between the two be undone."""
 

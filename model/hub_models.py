@@ -166,7 +166,7 @@ def pick_precision(folder: Path, graphs: Sequence[str], dtype: str, name: str) -
     """Returns the precision of a `dtype`; auto: the best one in the folder. Raises `ModelError`."""
     precision = {"fp32": "float32", "auto": None}.get(dtype, dtype)
     if precision in ("float16", "fp16", "bfloat16", "bf16"):
-        raise ModelError(f"{name} is not run in {dtype} on onnxruntime; take --dtype {_any_of(tuple(PRECISIONS))}.")
+        raise ModelError(f"{name} is not run in {dtype} on onnxruntime, but in {_any_of(tuple(PRECISIONS))}.")
     if precision is not None and precision not in PRECISIONS:
         raise ModelError(f"{name} has no dtype {dtype}; choose {_any_of(('auto', *PRECISIONS))}.")
     on_disk = [p for p, end in PRECISIONS.items() if all((folder / f"{graph}{end}.onnx").is_file() for graph in graphs)]

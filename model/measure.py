@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.embedder import Embedder
+from model.embedder import Embedder, side_for
 from model.inputs import Input, InputKind
 
 PHOTO, PAGE, FRAME = (960, 1280), (1280, 905), (360, 640)
@@ -30,12 +30,11 @@ class Cost:
 def measure(embedder: Embedder) -> Cost:
     """Embeds an image, a page and a part of a window. Raises `ModelError`."""
     embedder.embed([Input("warm up", role="query")])
-    side = min(getattr(embedder, "max_side", PHOTO[1]), PHOTO[1])
-    page_side = getattr(embedder, "page_side", min(side, PAGE[0]))
     frames = min(SAMPLE_FRAMES, embedder.max_frames)
-    image = _seconds(embedder, (_noise(PHOTO, side),), "image")
-    page = _seconds(embedder, (_noise(PAGE, page_side),), "pdf")
-    clip = _seconds(embedder, tuple(_noise(FRAME, min(side, FRAME[1]), seed) for seed in range(frames)), "video")
+    image = _seconds(embedder, (_noise(PHOTO, side_for(embedder, "image")),), "image")
+    page = _seconds(embedder, (_noise(PAGE, side_for(embedder, "pdf")),), "pdf")
+    side = side_for(embedder, "video")
+    clip = _seconds(embedder, tuple(_noise(FRAME, side, seed) for seed in range(frames)), "video")
     return Cost(image, page, clip * embedder.max_frames / frames)
 
 

@@ -92,7 +92,8 @@ def open_checkpoint(
 def _reject_options(name: str, base: str | None, min_pixels: int | None, max_pixels: int | None) -> None:
     for option, value in (("--base", base), ("min_pixels", min_pixels), ("max_pixels", max_pixels)):
         if value is not None:
-            raise ModelError(f"{name} takes no {option}; set the tokens per image with --detail.")
+            hint = "; set the tokens per image with --detail" if "pixels" in option and is_embeddinggemma(name) else ""
+            raise ModelError(f"{name} takes no {option}{hint}.")
 
 
 def _with_frames(detail: str | None, max_frames: int | None) -> str | None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data.sources.pair import MissingSubset, SourceError
 from data.sources.registry import open_source
 from data.sources.source import Source
 from train import checkpoint
@@ -348,9 +349,23 @@ def _mined(source: Source, config: Config) -> Source:
 
 
 def open_sources(config: Config) -> list[Source]:
-    """Returns the sources of `datasets:`, in order, with unique names. Raises `SourceError`."""
+    """Returns the sources of `datasets:`, in order, with unique names. Raises `SourceError`; it names all
+    subsets that were not downloaded."""
     root = Path(config.data_root).expanduser()
-    sources = [open_source(entry, root, config.imports) for entry in config.datasets]
+    sources: list[Source] = []
+    missing: list[MissingSubset] = []
+    for entry in config.datasets:
+        try:
+            sources.append(open_source(entry, root, config.imports))
+        except MissingSubset as error:
+            missing.append(error)
+    if len(missing) == 1:
+        raise missing[0]
+    if missing:
+        raise SourceError(
+            f"{len(missing)} of {len(config.datasets)} data sets are not below {root}; fetch them with `python -m "
+            f"data.download --root {root} --only {' '.join(f'train/{error.name}' for error in missing)}`"
+        )
     names: set[str] = set()
     for number, source in enumerate(sources):
         if source.name in names:

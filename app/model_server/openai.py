@@ -25,8 +25,6 @@ class UnreadableRequest(Exception):
 
 MAX_PIXELS = 32 << 20
 """The sum over one request, as the files have them: decoding one with transparency takes 7 bytes a pixel."""
-MAX_SIDE = 1280
-"""The longest side of an image, as in a library; less if the model uses less."""
 SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 """The first bytes of a PNG, a JPEG and a WebP, the formats that the server accepts."""
 

@@ -23,13 +23,13 @@ from fastapi.responses import JSONResponse, Response
 
 from app import __version__
 from app.model_server.batching import QueueFull, RequestBatcher
-from app.model_server.openai import MAX_SIDE, UnreadableRequest, inputs_of
+from app.model_server.openai import UnreadableRequest, inputs_of
 from app.model_server.pixel_budget import PixelBudget
 from app.web import listener
 from app.web.bodies import MAX_VALUES, MIB, BodyTooLarge, has_too_many_values
 from app.web.guard import Guard, is_loopback
 from app.web.tokens import make_token
-from model.embedder import Embedder, InputRejected, ModelError
+from model.embedder import SIDE, Embedder, InputRejected, ModelError, side_for
 from model.inputs import Input
 from model.remote import wire
 
@@ -60,7 +60,7 @@ def create_model_app(
 
     app = FastAPI(title="Sightline model server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.batcher = batcher
-    max_side = min(getattr(embedder, "max_side", MAX_SIDE), MAX_SIDE)
+    sides = {kind: side_for(embedder, kind) for kind in SIDE} | {"query": side_for(embedder, "image", "query")}
 
     def embed(inputs: Sequence[Input]) -> Awaitable[np.ndarray]:
         return asyncio.wrap_future(batcher.submit(inputs))
@@ -77,6 +77,7 @@ def create_model_app(
             "id": embedder.id,
             "dim": embedder.dim,
             "max_frames": embedder.max_frames,
+            "sides": sides,
             "most_bytes": BODY_LIMIT,
             "profile": asdict(profile) if (profile := getattr(embedder, "profile", None)) else None,
         }
@@ -106,7 +107,7 @@ def create_model_app(
         except (ValueError, RecursionError) as error:
             raise UnreadableRequest("the body is not JSON") from error
         async with pixels.of(wire.MAX_PIXELS):  # alone: how many there are shows only as they are decoded
-            inputs = await asyncio.to_thread(inputs_of, document, embedder.id, max_side)
+            inputs = await asyncio.to_thread(inputs_of, document, embedder.id, sides["image"])
             submitted = embed(inputs)
         vectors = await submitted
         packed = document.get("encoding_format") == "base64"

@@ -1,5 +1,5 @@
-// Progress: requests the status (each second while there is work, else every five; never from a hidden tab), draws one bar
-// over all that is still to be done, and notices when the server stops answering or restarts.
+// Progress: requests the status (never from a hidden tab), draws one bar over all that is still to be done, and notices
+// when the server stops answering or restarts.
 
 import { Away, api } from "./api.js";
 import { h, takeOver } from "./dom.js";
@@ -25,7 +25,7 @@ export class Progress {
     this.request = 0;
     this.boot = "";
     this.isAway = false;
-    /** The most that was to be done; kept, so that the bar goes on after a reload. */
+    /** The most that was to be done, kept over a reload. */
     this.goal = Number(localStorage.getItem(GOAL));
     this.done = h("i");
     this.words = h("span.words");
@@ -117,10 +117,11 @@ function steps({ pending, seconds_left, work }) {
   return pending ? [{ step: "read", left: pending, seconds_left }, ...later] : later;
 }
 
-/** What is being done, and how long it takes yet; "" if nothing is. @param {Status} status */
+/** What is being done, and how long all takes yet; "" if nothing is. @param {Status} status */
 export function doing(status) {
   const [now] = steps(status);
   if (!now) return "";
   const [verb, what] = STEPS[now.step];
-  return `${verb} ${counted(now.left, what)}${now.seconds_left ? `, about ${lasting(now.seconds_left)} left` : ""}`;
+  const left = status.all_seconds_left ?? now.seconds_left;
+  return `${verb} ${counted(now.left, what)}${left ? `, about ${lasting(left)} left` : ""}`;
 }

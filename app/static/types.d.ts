@@ -224,6 +224,7 @@ interface Status {
   chunks_per_s: number;
   seconds_left: number | null;
   work: WorkLeft[];
+  all_seconds_left: number | null;
   notices: string[];
   clicks: number;
   keeps_clicks: boolean;

@@ -232,6 +232,7 @@ class ScopedLibrary:
             keeps_clicks=False,
             chunks_per_s=0.0,
             seconds_left=None,
+            all_seconds_left=None,
             failed=counts.failed,
             pending=counts.pending,
             roots=visitor.roots,

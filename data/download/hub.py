@@ -108,7 +108,7 @@ def _status_error(error: Any, name: str, endpoint: str) -> Exception:
     """Returns the exception for the status code of an `HfHubHTTPError`."""
     code = error.response.status_code
     if code in (401, 403):
-        return DownloadError(f"{name}: the hub asks for an account; accept the terms of the set there and set HF_TOKEN")
+        return DownloadError(f"{name}: the hub asks for an account; accept the terms there and set HF_TOKEN")
     return NotThere(f"{name}: not on the hub at {endpoint}") if code == 404 else OSError(f"the hub answers {code}")
 
 

@@ -105,9 +105,10 @@ def require_room(plans: Sequence[ModelPlan], folder: Path, built: int = 0) -> No
     parent = next(p for p in folder.parents if p.is_dir())
     free = shutil.disk_usage(parent).free
     if size + built + MIN_FREE_BYTES > free:
-        graphs = f", {built / 1e6:,.0f} MB of graphs to be built," if built else ""
+        graphs = f", {built / 1e6:,.0f} MB of graphs to be built," if built else ","
         raise DownloadError(
-            f"{size / 1e6:,.0f} MB are to be fetched{graphs} and {parent} has {free / 1e6:,.0f} MB free: "
+            f"{size / 1e6:,.0f} MB are to be fetched{graphs} {MIN_FREE_BYTES / 1e6:,.0f} MB stay free, and {parent} has"
+            f" {free / 1e6:,.0f} MB: "
             "make room, or set SIGHTLINE_MODELS to a folder on another disk; nothing was fetched"
         )
 

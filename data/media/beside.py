@@ -12,13 +12,21 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from data.media.beside_names import WHOLE_NAME_SCORE, is_note, keys_of_media, keys_of_note, match_score
+from data.media.beside_names import (
+    SIDECAR,
+    WHOLE_NAME_SCORE,
+    is_note,
+    is_sidecar,
+    keys_of_media,
+    keys_of_note,
+    match_score,
+)
 from data.media.captions import Facts, caption_text, facts_of_packet, facts_or_nothing
 from data.media.dates import Taken, of_seconds
 from data.media.kinds import MediaError
@@ -44,17 +52,25 @@ def read(path: Path) -> Beside:
     """Returns the metadata in files beside a media file; empty without such files or for damaged ones."""
     sources: list[Metadata] = []
     words: list[Facts] = []
-    # Tries a few names: a listing would take longer in large folders.
-    end = ".XMP" if path.suffix.isupper() else ".xmp"
-    for name in dict.fromkeys((f"{path.name}.xmp", f"{path.stem}.xmp", f"{path.name}{end}", f"{path.stem}{end}")):
-        if (data := _small_file(path.with_name(name), MAX_BYTES)) is not None:
+    listing = _listing_of(path.parent)
+    for sidecar in _sidecars(path, listing):
+        if (data := _small_file(sidecar, MAX_BYTES)) is not None:
             sources.append(packet_metadata(data, "sidecar"))
             words.append(facts_or_nothing(facts_of_packet, data))
             break
-    if (note := _export_note(path)) is not None:
+    if (note := _export_note(path, listing)) is not None:
         sources.append(_metadata_of_export(note))
         words.append(facts_or_nothing(_words_of_export, note))
     return Beside(tuple(sources), caption_text(words))
+
+
+def _sidecars(path: Path, listing: _Listing) -> Iterator[Path]:
+    """The XMP files beside a file, the likeliest first: photo.jpg.xmp, photo.xmp, their suffix in any case. Where the
+    rest differs in case, only on a disk that does not tell the cases apart."""
+    for base in (path.name, path.stem):
+        for name in listing.sidecars.get(base.casefold(), ()):
+            if name[: -len(SIDECAR)] == base or path.with_name(base + name[-len(SIDECAR) :]).exists():
+                yield path.with_name(name)
 
 
 def _small_file(path: Path, max_bytes: int) -> bytes | None:
@@ -67,13 +83,52 @@ def _small_file(path: Path, max_bytes: int) -> bytes | None:
 
 
 # -----------------------------------------------------------------------------------------------------------
+# ---- The names in a folder
+
+
+class _Listing(NamedTuple):
+    """`sidecars`: the names of XMP files by what stands before their suffix, case-folded, those in lower case first;
+    `notes`: the names of an export's notes by key."""
+
+    sidecars: Mapping[str, Sequence[str]]
+    notes: Mapping[tuple[str, str], Iterable[str]]
+
+
+def _listing_of(folder: Path) -> _Listing:
+    """The files in a folder that may describe others; cached while the folder does not change."""
+    try:
+        changed = folder.stat().st_mtime_ns
+    except OSError:
+        return _Listing({}, {})
+    # File systems have coarse time stamps: a folder that changed just now is listed once a second.
+    now = time.time()
+    return _listed(folder, changed, int(now) if abs(now - changed / 1e9) < _CLOCK_STEP_S else 0)
+
+
+@lru_cache(maxsize=2)
+def _listed(folder: Path, changed: int, now: int) -> _Listing:
+    sidecars: dict[str, list[str]] = defaultdict(list)
+    notes: dict[tuple[str, str], list[str]] = defaultdict(list)
+    try:
+        with os.scandir(folder) as entries:
+            for name in (entry.name for entry in entries):
+                if is_note(name):
+                    for key in keys_of_note(name):
+                        notes[key].append(name)
+                elif is_sidecar(name):
+                    sidecars[name[: -len(SIDECAR)].casefold()].append(name)
+    except OSError:
+        return _Listing({}, {})
+    return _Listing({base: sorted(names, reverse=True) for base, names in sidecars.items()}, notes)
+
+
+# -----------------------------------------------------------------------------------------------------------
 # ---- Google's export
 
 
-def _export_note(path: Path) -> Mapping[str, Any] | None:
+def _export_note(path: Path, listing: _Listing) -> Mapping[str, Any] | None:
     """The note of an export for a file: the best match by name, of equal matches the one with its title."""
-    notes_by_key = _notes_in(path.parent)
-    names = {name for key in keys_of_media(path.name) for name in notes_by_key.get(key, ())}
+    names = {name for key in keys_of_media(path.name) for name in listing.notes.get(key, ())}
     scored = sorted(((match_score(path.name, name), name) for name in names), key=lambda pair: (-pair[0], pair[1]))
     best = [name for score, name in scored if score and score == scored[0][0]]
     notes = [note for name in best if (note := _load_note(path.with_name(name))) is not None]
@@ -90,30 +145,6 @@ def _load_note(path: Path) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return note if isinstance(note, dict) else None
-
-
-def _notes_in(folder: Path) -> Mapping[tuple[str, str], Iterable[str]]:
-    """The notes in a folder by key; the listing is cached while the folder does not change."""
-    try:
-        changed = folder.stat().st_mtime_ns
-    except OSError:
-        return {}
-    # File systems have coarse time stamps: a folder that changed just now is listed once a second.
-    now = time.time()
-    return _list_notes(folder, changed, int(now) if abs(now - changed / 1e9) < _CLOCK_STEP_S else 0)
-
-
-@lru_cache(maxsize=2)
-def _list_notes(folder: Path, changed: int, now: int) -> Mapping[tuple[str, str], Iterable[str]]:
-    notes: dict[tuple[str, str], list[str]] = defaultdict(list)
-    try:
-        with os.scandir(folder) as entries:
-            for name in (entry.name for entry in entries if is_note(entry.name)):
-                for key in keys_of_note(name):
-                    notes[key].append(name)
-    except OSError:
-        return {}
-    return notes
 
 
 def _metadata_of_export(note: Mapping[str, Any]) -> Metadata:

@@ -31,6 +31,14 @@ def is_note(name: str) -> bool:
     return name.lower().endswith(".json")
 
 
+SIDECAR = ".xmp"
+
+
+def is_sidecar(name: str) -> bool:
+    """Whether a file of this name may be XMP beside another."""
+    return name.lower().endswith(SIDECAR)
+
+
 def may_describe(name: str, other: str) -> bool:
     """Whether a file of this name may describe `other` beside it: film.en.srt film.mp4, a.jpg(1).json a(1).jpg."""
     kind = kind_of(other)

@@ -8,6 +8,7 @@ the reduced image. LittleCMS applies ICC profiles; NumPy converts colour spaces 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -27,9 +28,10 @@ _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 @dataclass(frozen=True)
 class Colours:
     """A colour space by the numbers of ITU-T H.273: `primaries` (1 BT.709, 9 BT.2020, 12 Display P3) and
-    `transfer` (13 sRGB, 16 PQ, 18 HLG). `gamma` replaces a transfer without a number."""
+    `transfer` (13 sRGB, 16 PQ, 18 HLG). `gamma` replaces a transfer without a number; primaries without a number are
+    the chromaticities x, y of white, red, green and blue."""
 
-    primaries: int = 1
+    primaries: int | tuple[float, ...] = 1
     transfer: int = 13
     gamma: float | None = None
 
@@ -151,17 +153,34 @@ def _compress(light: np.ndarray) -> None:
     light *= (compressed / np.maximum(brightest, 1e-6))[..., None]
 
 
+def primaries_near(white_and_primaries: tuple[float, ...]) -> int | tuple[float, ...]:
+    """Returns the number of chromaticities (x, y of white, red, green and blue) that are those of BT.709, of BT.2020 or
+    of Display P3, or themselves; BT.709's for impossible ones."""
+    white, triangle = np.reshape(white_and_primaries, (4, 2))[:1], np.reshape(white_and_primaries, (4, 2))[1:]
+    for number in (1, 9, 12):
+        if np.abs(triangle - _PRIMARIES[number]).max() < 0.004 and np.abs(white - _D65).max() < 0.004:
+            return number
+    (rx, ry), (gx, gy), (bx, by) = triangle
+    area = (gx - rx) * (by - ry) - (bx - rx) * (gy - ry)
+    return white_and_primaries if min(white_and_primaries[1::2]) > 0.001 and abs(area) > 0.01 else 1
+
+
 @lru_cache(maxsize=8)
-def _to_bt709(primaries: int) -> np.ndarray | None:
-    if primaries == 1 or primaries not in _PRIMARIES:
+def _to_bt709(primaries: int | tuple[float, ...]) -> np.ndarray | None:
+    if primaries == 1 or not (isinstance(primaries, tuple) or primaries in _PRIMARIES):
         return None
-    matrix = np.linalg.inv(_to_xyz(1)) @ _to_xyz(primaries)
+    if isinstance(primaries, tuple):
+        white, *triangle = (tuple(pair) for pair in np.reshape(primaries, (4, 2)))
+        matrix = np.linalg.inv(_to_xyz(_PRIMARIES[1], _D65)) @ _to_xyz(triangle, white)
+        matrix /= matrix.sum(axis=1, keepdims=True)  # its white is the screen's
+    else:
+        matrix = np.linalg.inv(_to_xyz(_PRIMARIES[1], _D65)) @ _to_xyz(_PRIMARIES[primaries], _D65)
     return np.asarray(matrix, np.float32)
 
 
-def _to_xyz(primaries: int) -> np.ndarray:
-    columns = np.array([(x / y, 1.0, (1 - x - y) / y) for x, y in _PRIMARIES[primaries]]).T
-    x, y = _D65
+def _to_xyz(triangle: Sequence[tuple[float, ...]], white: tuple[float, ...]) -> np.ndarray:
+    columns = np.array([(x / y, 1.0, (1 - x - y) / y) for x, y in triangle]).T
+    x, y = white
     return columns * np.linalg.solve(columns, np.array([x / y, 1.0, (1 - x - y) / y]))
 
 

@@ -206,44 +206,84 @@ def _of_mail(text: str, source: Source) -> Taken | None:
 # -----------------------------------------------------------------------------------------------------------
 # ---- Names
 
-# Not in the middle of a date that begins with its day: 03-02-2014 04 05 06.
-_BEFORE = r"(?<![0-9A-Za-z])(?<!\d\d[-._ ]\d\d[-._ ])(?:IMG|VID|PIC|DSC|PHOTO|VIDEO|SCREEN|BURST|(?P<utc>PXL_|GMT))?"
-# Between day and clock in the languages of screenshots: at, um, à, a las, a la(s), kl., в, o, kello.
-_WORD = r"[^\W\d_]{1,8}\.?(?: [^\W\d_]{1,4}(?:\([^\W\d_]\))?)?"
+# Not in the middle of a date that begins with its day: 03-02-2014 04 05 06. A full date and clock in digits may follow
+# anything but a digit: NO20230714-210533 (dashcams).
+_BEFORE = (
+    r"(?:(?<![0-9A-Za-z])(?<!\d\d[-._ ]\d\d[-._ ])(?:IMG|VID|PIC|DSC|PHOTO|VIDEO|SCREEN|BURST|(?P<utc>PXL_|GMT))?"
+    r"|(?<!\d)(?=\d{8}[-_]?\d{6}(?:\d{3})?(?!\d)))"
+)
+# Between day and clock in the languages of screenshots and messengers: at, um, à, à(s), a las, a la(s), kl., в, o.
+_WORD = r"[^\W\d_]{1,8}\.?(?:\([^\W\d_]\))?(?: [^\W\d_]{1,4}(?:\([^\W\d_]\))?)?"
 _CLOCK = (
     r"(?P<hour>[01]\d|2[0-3])(?P<c>[.:;：_h -]?)(?P<minute>[0-5]\d)(?P=c)(?P<second>[0-5]\d)"
-    r"(?:[.:_-]?(?P<part>\d{3})(?!\d))?"
+    r"(?:[.:_-]?(?P<part>\d{3})(?!\d))?(?P<zulu>Z(?![0-9A-Za-z])|_iOS)?"
 )
 _IN_NAME = re.compile(
     rf"{_BEFORE}(?P<year>(?:18|19|20)\d\d)(?P<d>[-_. ]?)(?P<month>0[1-9]|1[0-2])(?P=d)(?P<day>0[1-9]|[12]\d|3[01])"
-    rf"(?:(?:[-_ T]{{0,2}}|[ ,_-]+{_WORD}[ _-]+(?=\d\d[.:;：_h -])){_CLOCK}|(?![0-9A-Za-z]))",
+    rf"(?:(?:[-_ T]{{0,2}}|[ ,_-]+(?:{_WORD}[ _-]+)?(?=\d\d[.:;：_h -])){_CLOCK}|(?![0-9A-Za-z]))",
     re.IGNORECASE,
 )
-_MORNING, _AFTERNOON = "上午|午前|오전", "下午|午後|오후"
+_MORNING, _AFTERNOON = "上午|午前|오전|ÖÖ", "下午|午後|오후|ÖS"
+_LATE = frozenset((*_AFTERNOON.split("|"), "P", "Μ", "م"))  # upper-case, as are the Greek ones
 _TWELVE = re.compile(
     r"(?<![0-9A-Za-z])((?:19|20)\d\d)-(\d\d)-(\d\d)[ ,_-]+"
     rf"(?:(?!{_MORNING}|{_AFTERNOON}){_WORD}[ _-]+)?(?:({_MORNING}|{_AFTERNOON})[\s\u202f]*)?"
-    r"(\d{1,2})\.(\d\d)\.(\d\d)(?:[\s\u202f]*([AP])\.?[\s\u202f]?M\b)?",
+    r"(\d{1,2})\.(\d\d)\.(\d\d)(?:[\s\u202f]*(?:([AP])\.?[\s\u202f]?M\b|([πμ])\.?[\s\u202f]?μ\b|([صم])(?!\w)))?",
     re.IGNORECASE,
 )
 _TELEGRAM = re.compile(r"\w+@(\d\d)-(\d\d)-(\d{4})_(\d\d)-(\d\d)-(\d\d)(?!\d)")  # of its desktop's exports
-# File names of UNIX milliseconds (Facebook, WeChat, a bare number), and of seconds (an iPhone's screen recording).
+# File names of UNIX milliseconds (Facebook, LINE, WeChat, a bare number), and seconds (an iPhone's screen recording).
 _UNIX = re.compile(
-    r"(?:(?:FB_IMG_|mmexport|wx_camera_|photo_|image_)?(1\d{9})\d{3}|RPReplay_Final(1\d{9}))(?:[(_ -].*)?"
+    r"(?:(?:FB_IMG_|FB_VID_|LINE_(?:MOVIE_)?|mmexport|wx_camera_|photo_|video_|image_)?(1\d{9})\d{3}"
+    r"|RPReplay_Final(1\d{9}))(?:[(_ -].*)?",
+    re.IGNORECASE,
 )
+_YEAR = re.compile(r"(?:18|19|20)\d\d")
+_MARKS = dict.fromkeys((0x200E, 0x200F))  # of the direction of writing
+_IDEOGRAPHS = re.compile(
+    r"((?:18|19|20)\d\d)[年년] ?(\d\d?)[月월] ?(\d\d?)[日일](?:\s*(\d\d?)[时時시点]\s*(\d\d)[分분]\s*(\d\d)[秒초])?"
+)
+_HOURS = re.compile(r"(?<=\d\d[-_ ])(\d\d)h(\d\d)m(\d\d)s")  # VLC: 2023-07-14-21h05m33s
+_DASHCAM = re.compile(r"(?<!\d)(20\d\d)_(\d{4})_(\d{6})(?!\d)")  # 2023_0714_210533
+_SINCE = re.compile(r"(?<=\d)[于於](?=\d)")  # WhatsApp in Chinese: 2023-07-14于21.05.33
+
+
+def _usual(stem: str) -> str:
+    """Returns a name with its dates written in the usual ways: with figures, in the order year, month, day."""
+    stem = unicodedata.normalize("NFC", stem)
+    if not stem.isascii():
+        stem = _SINCE.sub(" ", stem.translate(_MARKS))
+        stem = _IDEOGRAPHS.sub(_in_figures, stem)
+    return _DASHCAM.sub(r"\1\2_\3", _HOURS.sub(r"\1.\2.\3", stem))
+
+
+def _in_figures(match: re.Match[str]) -> str:
+    year, month, day, *clock = match.groups()
+    time = f" {int(clock[0]):02}.{clock[1]}.{clock[2]}" if clock[0] else ""
+    return f"{year}-{int(month):02}-{int(day):02}{time} "
 
 
 def of_name(name: str) -> Taken | None:
     """Returns the date in a file name of a camera, a phone or a messenger; None without one.
 
-    A Pixel's `PXL_` names and Zoom's `GMT` are in UTC; all others are in local time.
+    A Pixel's `PXL_` names, Zoom's `GMT`, OneDrive's `_iOS` and a Z behind the clock are in UTC; all others are in local
+    time.
     """
-    stem = unicodedata.normalize("NFC", name.rpartition(".")[0] or name)
+    stem = _usual(name.rpartition(".")[0] or name)
+    if _YEAR.search(stem) and (date := _of_calendar(stem)) is not None:
+        return date
+    seconds = _UNIX.fullmatch(stem)
+    moment = of_seconds(int(seconds[1] or seconds[2]), "name") if seconds else None
+    return moment if moment is not None and moment.at >= "2005" else None
+
+
+def _of_calendar(stem: str) -> Taken | None:
+    """Returns the first date that a name states as year, month and day."""
     for twelve in _TWELVE.finditer(stem):
-        before, after = twelve[4], (twelve[8] or "").upper()
-        if not before and not after:
+        half = twelve[4] or twelve[8] or twelve[9] or twelve[10]
+        if not half:
             continue
-        late = after == "P" or before in _AFTERNOON.split("|")
+        late = half.upper() in _LATE
         day = "-".join(twelve.group(1, 2, 3))
         return taken(f"{day}T{int(twelve[5]) % 12 + 12 * late:02}:{twelve[6]}:{twelve[7]}", "name")
     if telegram := _TELEGRAM.match(stem):
@@ -254,11 +294,9 @@ def of_name(name: str) -> Taken | None:
         if match["hour"]:
             fraction = f".{match['part']}" if match["part"] else ""
             day += f"T{match['hour']}:{match['minute']}:{match['second']}{fraction}"
-            day += "Z" if match["utc"] else ""
+            day += "Z" if match["utc"] or match["zulu"] else ""
         # Eight digits with an earlier year are no date.
         plausible = match["d"] or int(match["year"]) >= 1990
         if plausible and (date := taken(day, "name")) is not None:
             return date
-    seconds = _UNIX.fullmatch(stem)
-    moment = of_seconds(int(seconds[1] or seconds[2]), "name") if seconds else None
-    return moment if moment is not None and moment.at >= "2005" else None
+    return None

@@ -26,7 +26,9 @@ import numpy as np
 from data.media import heif, mend, moving, tiff
 from data.media.boxes import inside
 from data.media.captions import caption_of_image
-from data.media.colour import ADOBE_RGB, Colours, plain, to_srgb
+from data.media.colour import ADOBE_RGB, Colours, plain, primaries_near, to_srgb
+from data.media.embedded import FORMATS as FORMATS_WITH_MORE
+from data.media.embedded import embedded
 from data.media.kinds import Cause, MediaError, from_os_error, is_raw, open_file, require_of, sniff
 from data.media.metadata import Metadata, image_metadata
 
@@ -42,8 +44,8 @@ MAX_HEIF_PIXELS = 260_000_000
 FORMATS = (
     "JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF", "JPEG2000", "JXL", "ICO",
 )  # fmt: skip
-# Formats that decoders return upright, whatever their EXIF orientation.
-_UPRIGHT = ("TIFF", "HEIF", "JXL", "RAW")
+# Formats that decoders return upright, or whose EXIF orientation viewers do not follow.
+_UPRIGHT = ("TIFF", "HEIF", "JXL", "JPEG2000", "RAW")
 
 # Errors of Pillow's decoders on damaged files, measured over its test images and fuzzed copies.
 _DECODER_ERRORS = (
@@ -196,6 +198,8 @@ def _decoder_of(source: Path | bytes, file: BinaryIO, head: bytes) -> Iterator[I
                 _require_size(image)
                 if image.format == "PNG" and (at := head.find(b"\x00\x00\x00\x04cICP")) > 0:
                     image.cicp = Colours(head[at + 8], head[at + 9])
+                if image.format in FORMATS_WITH_MORE:
+                    image.info.update(embedded(image.format, file, head))
                 yield image
     except MediaError:
         raise
@@ -210,6 +214,8 @@ def _decoder_of(source: Path | bytes, file: BinaryIO, head: bytes) -> Iterator[I
     except _DECODER_ERRORS as error:
         if _ends_early(file, head):
             raise MediaError(*_CUT_OFF) from error
+        if tiff.is_tiff(head) and _tiff(file).rare_compression():
+            raise _rare_tiff(file) from error
         raise _reason(error) from error
 
 
@@ -428,7 +434,10 @@ def _colours(image: Any, source: Path | bytes) -> Colours | None:
         return None
     gamma = image.info.get("gamma")
     if image.format == "PNG" and gamma and "srgb" not in image.info:
-        return Colours(gamma=1 / gamma) if 0.2 < gamma < 2 and abs(gamma * 2.2 - 1) > 0.05 else None
+        chromaticity = image.info.get("chromaticity")
+        primaries = primaries_near(chromaticity) if chromaticity else 1
+        usual = abs(gamma * 2.2 - 1) <= 0.05 and primaries == 1
+        return Colours(primaries, gamma=1 / gamma) if 0.2 < gamma < 2 and not usual else None
     if image.format == "AVIF":
         return heif.colours_of_avif(_head(source, heif.HEAD_BYTES))
     if image.format == "JPEG" and _is_adobe_rgb(image.getexif()):

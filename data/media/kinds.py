@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal
 
 Kind = Literal["image", "video", "pdf"]
 
-GENERATION: dict[Kind, int] = {"image": 2, "video": 2, "pdf": 3}
+GENERATION: dict[Kind, int] = {"image": 3, "video": 3, "pdf": 4}
 """Raised for a kind when readers return more or different content: every library reads its files of that kind
 again in the background, and answers from the earlier content until then."""
 

@@ -23,7 +23,7 @@ from data.media.xmp import packet_of, read_xmp
 if TYPE_CHECKING:
     from PIL import Image
 
-GENERATION = 4
+GENERATION = 5
 """Raised when more metadata are read: metadata read under a lower number are read again."""
 
 
@@ -165,23 +165,25 @@ _VIDEO_DATES: dict[str, Source] = {
     "date_recorded": "film",
     "datetimeoriginal": "film",
     "date": "film",
+    "date_digitized": "digitized",
     "creation_time": "clock",
 }
 
 
 def video_metadata(*tags: Mapping[str, str], recorded: Taken | None = None, packet: bytes = b"") -> Metadata:
     """Returns the metadata in the tags of a container and its stream (QuickTime, MP4, Matroska, 3GP, AVI).
-    `recorded`: the date that an AVCHD camcorder wrote into the video stream; `packet`: XMP inside the file."""
+    `recorded`: a date that is not among the tags (`data.media.video`); `packet`: XMP inside the file."""
     merged: dict[str, str] = {}
     for tag_set in reversed(tags):
         merged.update({key.lower(): value for key, value in tag_set.items()})
     xmp = packet_metadata(packet, "xmp")
-    dates = [recorded, xmp.taken]
+    dates = [xmp.taken]
     for key, source in _VIDEO_DATES.items():
         date = taken(merged.get(key), source)
         if date is not None and source == "film" and len(date.at) < 10:
             date = Taken(date.at, "modified")  # the release year of a film or an album
         dates.append(date)
+    dates.append(recorded)
     location = merged.get("com.apple.quicktime.location.iso6709") or merged.get("location") or ""
     match = re.match(r"([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)", location)
     lat, lon = position(*map(float, match.groups())) if match else (None, None)

@@ -8,6 +8,7 @@ must exist; boxes are in points on the page as displayed, from its top left. Fau
 from __future__ import annotations
 
 import ctypes
+import html
 import importlib.util
 import logging
 import math
@@ -324,7 +325,8 @@ class _MuPDF:
             sheet = self._sheet(page)
             for annot in sheet.annots():
                 if annot.type[1] not in _NO_NOTES and not annot.flags & _HIDDEN and not self._is_off(annot):
-                    page_notes.append(Note(tuple(annot.rect * sheet.rotation_matrix), annot.info["content"] or ""))
+                    text = annot.info["content"] or self._rich_text(annot.xref)
+                    page_notes.append(Note(tuple(annot.rect * sheet.rotation_matrix), text))
                 if len(page_notes) > MAX_NOTES:
                     break
             for field in sheet.widgets():
@@ -333,6 +335,13 @@ class _MuPDF:
                 if not hidden and len(page_notes) <= MAX_NOTES:
                     page_notes.append(Note(tuple(field.rect * sheet.rotation_matrix), _field_value(field)))
         return [note for note in page_notes if note.text.strip()]
+
+    def _rich_text(self, xref: int) -> str:
+        """The words of a note that has only formatted ones (RC), as a string or a stream."""
+        kind, value = self.file.xref_get_key(xref, "RC")
+        if kind == "xref":
+            value = (self.file.xref_stream(int(value.split()[0])) or b"").decode("utf-8", "replace")
+        return _unformatted(value) if kind in ("string", "xref") else ""
 
     def _is_off(self, annot: Any) -> bool:
         """Whether an annotation belongs to a layer that is off."""
@@ -445,6 +454,12 @@ def _without_fields(sheet: Any, flags: int) -> Any:
 
 def _line_text(line: Line) -> str:
     return "".join(letter.text for letter in line.letters).strip()
+
+
+def _unformatted(rich: str) -> str:
+    """The words of formatted text, which is XHTML."""
+    words = html.unescape(re.sub(r"<[^>]*>", "\n", re.sub(r"</?(?:span|b|i|font)\b[^>]*>", "", rich)))
+    return "\n".join(line for line in map(str.strip, words.splitlines()) if line)
 
 
 def _field_value(field: Any) -> str:
@@ -636,6 +651,7 @@ class _PDFium:
                     text = self._value(annot)
                 else:
                     text = _utf16_string(raw.FPDFAnnot_GetStringValue, annot, b"Contents")
+                    text = text or _unformatted(_utf16_string(raw.FPDFAnnot_GetStringValue, annot, b"RC"))
                 rect = raw.FS_RECTF()
                 if text.strip() and raw.FPDFAnnot_GetRect(annot, rect):
                     box = _box_around(to_page(rect.left, rect.top), to_page(rect.right, rect.bottom))

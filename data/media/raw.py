@@ -79,7 +79,7 @@ class RawFile:
                 with self._media_errors():
                     thumbnail = self._raw.extract_thumb()
                 if thumbnail.format == rawpy.ThumbFormat.JPEG:
-                    self._preview = Image.open(io.BytesIO(thumbnail.data), formats=["JPEG", "MPO"])
+                    self._preview = Image.open(io.BytesIO(_as_stored(thumbnail.data)), formats=["JPEG", "MPO"])
                 else:
                     self._preview = Image.fromarray(np.asarray(thumbnail.data))
             except (MediaError, OSError, SyntaxError, ValueError, TypeError):
@@ -130,6 +130,19 @@ class RawFile:
             raise MediaError(_UNSUPPORTED, "unsupported") from error
         except rawpy.LibRawError as error:
             raise MediaError(_DAMAGED, "damaged") from error
+
+
+_LIBRAW_EXIF = b"\xff\xd8\xff\xe1\x05\x68Exif\x00\x00"
+"""The beginning of a preview with an EXIF block of 1,384 bytes that LibRaw makes of the raw file's facts."""
+
+
+def _as_stored(preview: bytes) -> bytes:
+    """Returns a preview as the camera stored it: where it begins with a JFIF block, LibRaw lays EXIF of its own before
+    it, which hides the camera's."""
+    end = 4 + 0x568
+    if preview.startswith(_LIBRAW_EXIF) and preview[end : end + 2] == b"\xff\xe0":
+        return preview[:2] + preview[end:]
+    return preview
 
 
 def _open_file(source: Path | bytes) -> BinaryIO:

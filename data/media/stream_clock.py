@@ -148,6 +148,8 @@ class StreamClock:
             self.container.seek(self._position, unsupported_byte_offset=True)
         else:
             stamp = self.zero + round(second / self.base)
+            if self.container.format.name == "asf":  # for a time before 0 FFmpeg ends the file
+                stamp = max(0, stamp)
             try:
                 self.container.seek(stamp, stream=self.stream, backward=True)
             except av.FFmpegError:  # before the first entry of an index that grows while reading

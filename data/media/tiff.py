@@ -20,9 +20,18 @@ MAX_PAGES = 20_000
 _MAX_ENTRIES = 1_000
 _FORMATS = {1: "B", 2: "c", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q"}
 # Tag numbers of TIFF 6.0, its supplements and DNG.
-_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 255, 256, 257, 258, 262
+_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
+_COLOUR_MAP = 320
 _PLANES, _PAGE_NUMBER, _SUB_IFDS, _SAMPLE_FORMAT, _DNG = 284, 297, 330, 339, 50706
 _RAW_PHOTOMETRIC = (32803, 34892)  # a colour filter array; linear raw
+
+_THUMBNAIL = 512  # the longest side of an unmarked thumbnail before its image; a first page may be small too
+_COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946, 34676, 34677, 34925, 50000)
+_RARE_COMPRESSIONS = {
+    32809: "ThunderScan", 32909: "PixarLog", 33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000", 34661: "JBIG",
+    34712: "JPEG 2000", 34887: "LERC", 34892: "lossy JPEG", 34933: "PNG", 34934: "JPEG XR", 50001: "WebP",
+    50002: "JPEG XL", 52546: "JPEG XL",
+}  # fmt: skip
 
 Directory = dict[int, tuple[float, ...]]
 
@@ -53,12 +62,12 @@ class Tiff:
     def _is_page(self, number: int, directory: Directory) -> bool:
         if int(directory.get(_SUBFILE, (0,))[0]) & 0b101 or directory.get(_OLD_SUBFILE, (0,))[0] == 2:
             return False  # a smaller copy, a mask
-        if number == 0 or _PAGE_NUMBER in directory or _SUBFILE in directory:
+        if _PAGE_NUMBER in directory or _SUBFILE in directory:
             return True
-        width, height = _size(directory)
-        full_width, full_height = _size(self.directories[0])
-        same_shape = abs(width * full_height - height * full_width) <= max(full_width, full_height)
-        return not (same_shape and 2 * width <= full_width)  # an unmarked thumbnail
+        if number:
+            return not _is_small_copy(directory, self.directories[0])
+        follows = self.directories[1] if len(self.directories) > 1 else directory
+        return max(_size(directory)) > _THUMBNAIL or not _is_small_copy(directory, follows)
 
     def is_raw(self) -> bool:
         """Whether the file holds raw sensor data (DNG, CR2, NEF, ARW …), which LibRaw develops."""
@@ -69,11 +78,21 @@ class Tiff:
         return any(directory.get(_PHOTOMETRIC, (0,))[0] in _RAW_PHOTOMETRIC for directory in candidates)
 
     def unusual_format(self) -> str:
-        """Returns the number format of the first image, for an error message."""
+        """Returns the compression or the number format of the first image, for an error message."""
         directory = self.directories[0] if self.directories else {}
+        if compression := self.rare_compression():
+            return compression
+        if self.big and self.order == ">":
+            return "a BigTIFF with the highest byte first"
         bits, samples = int(directory.get(_BITS, (1,))[0]), len(directory.get(_BITS, (1,)))
         number_type = {2: "signed", 3: "floating-point"}.get(int(directory.get(_SAMPLE_FORMAT, (1,))[0]), "whole")
         return f"{samples} x {bits}-bit {number_type} numbers a pixel"
+
+    def rare_compression(self) -> str:
+        """Returns the name of the first image's compression if Pillow has no decoder for it; else empty."""
+        number = int(self.directories[0].get(_COMPRESSION, (1,))[0]) if self.directories else 1
+        name = _RARE_COMPRESSIONS.get(number, "" if number in _COMPRESSIONS else f"number {number}")
+        return f"compressed as {name}" if name else ""
 
     def _directory(self, at: int) -> tuple[Directory, int]:
         """The directory at offset `at` and the offset of the next one, 0 for none."""
@@ -105,12 +124,20 @@ class Tiff:
 
 
 _READ_TAGS = frozenset(
-    (_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _PAGE_NUMBER, _SUB_IFDS, _SAMPLE_FORMAT, _DNG)
-)
+    (_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _PAGE_NUMBER, _SUB_IFDS,
+     _SAMPLE_FORMAT, _DNG)
+)  # fmt: skip
 
 
 def _size(directory: Directory) -> tuple[float, float]:
     return directory.get(_WIDTH, (0,))[0], directory.get(_HEIGHT, (0,))[0]
+
+
+def _is_small_copy(directory: Directory, full: Directory) -> bool:
+    """Whether an unmarked image has the shape of another at half its size or less."""
+    (width, height), (full_width, full_height) = _size(directory), _size(full)
+    same_shape = abs(width * full_height - height * full_width) <= max(full_width, full_height)
+    return same_shape and 2 * width <= full_width
 
 
 def is_tiff(head: bytes) -> bool:
@@ -124,7 +151,8 @@ def is_tiff(head: bytes) -> bool:
 def loaded(image: Any) -> Image.Image:
     """Returns the selected image of an open TIFF, decoded, with its values as they are meant: Pillow takes planes of 16
     bits for 8, swaps the bytes of numbers that libtiff has swapped already, takes unsigned numbers of 32 bits for
-    signed ones, and shows 16-bit images whose 0 is white as negatives."""
+    signed ones and signed ones of 8 bits for unsigned ones, shows 16-bit images whose 0 is white as negatives, and
+    palettes of old programs, whose values end at 255, as black."""
     from PIL import Image
 
     tags = image.tag_v2
@@ -133,6 +161,11 @@ def loaded(image: Any) -> Image.Image:
     little = tags._endian == "<"
     image.tile = [tile._replace(args=_corrected(tile, bits, tags.get(_PLANES) == 2, little)) for tile in image.tile]
     image.load()
+    if image.mode == "P" and 0 < max(tags.get(_COLOUR_MAP, (0,))) < 256:
+        image.putpalette(bytes(tags[_COLOUR_MAP]), "RGB;L")
+    elif image.mode == "L" and bits == 8 and number_type == 2:
+        signed = np.asarray(image).view(np.int8)
+        image.putdata((2 * np.maximum(signed, 0).astype(np.uint8)).ravel().tolist())
     if image.mode == "I" and bits == 32 and number_type == 1:
         values = np.asarray(image).view(np.uint32) >> 16
     elif white_is_zero and image.mode.startswith("I;16"):

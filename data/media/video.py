@@ -22,13 +22,13 @@ import numpy as np
 from data.media.avchd import recorded
 from data.media.captions import caption_of_tags
 from data.media.container import open_container, picture_stream, sound_track
-from data.media.dates import Taken
+from data.media.dates import Taken, taken
 from data.media.frame_stream import VideoStream, open_clock, open_video
 from data.media.kinds import MediaError
 from data.media.metadata import NOTHING, Metadata, video_metadata
 from data.media.screen import is_plain
 from data.media.subtitles import text_tracks
-from data.media.xmp import packet_of_video
+from data.media.xmp import VideoText, text_of_video
 
 Engine = Literal["auto", "pyav", "decord"]
 
@@ -61,9 +61,9 @@ def probe(path: Path) -> VideoInfo:
     with open_video(path) as video:
         video.look()
         duration, truncated = video.duration()
-        packet = packet_of_video(path)
-        recorded_at = _recorded(path, video.container)
-        meta = video_metadata(video.container.metadata, video.stream.metadata, recorded=recorded_at, packet=packet)
+        text = text_of_video(path)
+        recorded_at = _recorded(path, video.container, text)
+        meta = video_metadata(video.container.metadata, video.stream.metadata, recorded=recorded_at, packet=text.packet)
         width, height = video.shown_size()
         return VideoInfo(
             duration_s=duration,
@@ -76,7 +76,7 @@ def probe(path: Path) -> VideoInfo:
             truncated=truncated,
             has_sound=sound_track(video.container) is not None,
             has_subtitles=bool(text_tracks(video.container)),
-            caption=caption_of_tags(video.container.metadata, packet),
+            caption=caption_of_tags(video.container.metadata, text.packet),
         )
 
 
@@ -85,12 +85,14 @@ def tag_metadata(path: Path) -> Metadata:
     with open_container(path, sound=True) as container:
         stream = picture_stream(container) or sound_track(container)
         tags = stream.metadata if stream is not None else {}
-        recorded_at = _recorded(path, container)
-        return video_metadata(container.metadata, tags, recorded=recorded_at, packet=packet_of_video(path))
+        text = text_of_video(path)
+        recorded_at = _recorded(path, container, text)
+        return video_metadata(container.metadata, tags, recorded=recorded_at, packet=text.packet)
 
 
-def _recorded(path: Path, container: Any) -> Taken | None:
-    return recorded(path) if container.format.name == "mpegts" else None
+def _recorded(path: Path, container: Any, text: VideoText) -> Taken | None:
+    """The date that is not among the container's tags: of an AVCHD camcorder, or QuickTime's "date"."""
+    return recorded(path) if container.format.name == "mpegts" else taken(text.date, "film")
 
 
 def probe_sound(path: Path) -> VideoInfo:

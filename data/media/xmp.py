@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Container, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from data.media.boxes import boxes, inside
 from data.media.png_raw_profile import raw_profile
@@ -19,7 +19,7 @@ from data.media.png_raw_profile import raw_profile
 if TYPE_CHECKING:
     from PIL import Image
 
-_XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification, part 3, table 9
+XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification, part 3, table 9
 MAX_BYTES = 4 << 20  # Lightroom's masks make packets of megabytes; the words come early
 MAX_VALUES = 1_000
 MAX_LETTERS = 4_000  # per value
@@ -39,20 +39,31 @@ def packet_of(image: Image.Image) -> bytes:
     return packet if isinstance(packet, bytes) else raw_profile(image, "xmp")
 
 
-def packet_of_video(path: Path) -> bytes:
-    """Returns the packet inside an MP4 (a box "uuid") or a QuickTime film (moov/udta/XMP_); empty without one, and for
-    other formats."""
+class VideoText(NamedTuple):
+    """`packet`: XMP in a box "uuid" of an MP4 or in moov/udta/XMP_ of QuickTime; `date`: the text of moov/udta/date.
+    Both empty without one."""
+
+    packet: bytes = b""
+    date: str = ""
+
+
+def text_of_video(path: Path) -> VideoText:
+    """Returns what FFmpeg leaves in an MP4 or a QuickTime film; nothing for other formats."""
+    packet, date = b"", ""
     with suppress(OSError, ValueError), path.open("rb") as file:
         if file.read(12)[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-            return b""
+            return VideoText()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             for name, start, end in boxes(data):
-                if name == b"uuid" and data[start : start + 16] == _XMP_BOX:
-                    return data[start + 16 : min(end, start + MAX_BYTES)]
-                place = inside(data, (b"udta", b"XMP_"), start, end) if name == b"moov" else None
-                if place is not None:
-                    return data[place[0] : min(place[1], place[0] + MAX_BYTES)]
-    return b""
+                if name == b"uuid" and data[start : start + 16] == XMP_BOX:
+                    packet = packet or data[start + 16 : min(end, start + MAX_BYTES)]
+                user_data = inside(data, (b"udta",), start, end) if name == b"moov" else None
+                for entry, first, last in boxes(data, *user_data) if user_data else ():
+                    if entry == b"XMP_":
+                        packet = packet or data[first : min(last, first + MAX_BYTES)]
+                    elif entry == b"date":
+                        date = data[first : min(last, first + 64)].decode("ascii", "ignore")
+    return VideoText(packet, date)
 
 
 def read_xmp(packet: bytes, properties: Container[str]) -> dict[str, list[str]]:

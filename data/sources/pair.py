@@ -31,6 +31,14 @@ class SourceError(Exception):
     """A source cannot be used. The message is for the user: what, which file, what to do."""
 
 
+class MissingSubset(SourceError):
+    """A subset of the recipe was not downloaded."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 class MissingMedia(Exception):
     """The image, clip or page of a row is absent or unreadable. Training skips, counts and reports the row."""
 

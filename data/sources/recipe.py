@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data.sources.packed import FOLDER, PackedRows, is_packed
-from data.sources.pair import IMAGE, VIDEO, Media, MissingMedia, Pair, Side, SourceError
+from data.sources.pair import IMAGE, VIDEO, Media, MissingMedia, MissingSubset, Pair, Side, SourceError
 from data.sources.rows import Row, RowTable, open_rows
 from data.sources.source import Source, StoredRows
 
@@ -97,13 +97,14 @@ class RecipeSource(StoredRows):
 
 
 def subset_files(subset: Subset, data_root: Path) -> list[Path]:
-    """Returns the row files of a subset, in order. Raises `SourceError` if there are none."""
+    """Returns the row files of a subset, in order. Raises `MissingSubset` if there are none."""
     repo = Path(data_root).expanduser() / subset.repo
     files = sorted(repo.glob(subset.rows))
     if not files:
-        raise SourceError(
+        raise MissingSubset(
+            subset.name,
             f"{subset.name}: nothing at {repo / subset.rows}; fetch it with "
-            f"`python -m data.download --root {data_root} --only train/{subset.name}`"
+            f"`python -m data.download --root {data_root} --only train/{subset.name}`",
         )
     return files
 

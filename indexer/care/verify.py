@@ -26,13 +26,12 @@ from indexer.catalogue.schema import content, file, root
 from indexer.errors import IndexOutdated, VectorServerError
 from indexer.files.scanner import stamp_of
 from indexer.pipeline.embed_checked import embed_checked
-from indexer.pipeline.jobs import side_for
 from indexer.pipeline.stage_ocr import OCR_SIDE
 from indexer.thumbnails import Thumbnails
 from indexer.types import VerifyReport
 from indexer.vectors.index import VectorIndex
 from indexer.vectors.source import GROUPS, StoredEmbeddings
-from model.embedder import ModelError
+from model.embedder import ModelError, side_for
 
 if TYPE_CHECKING:
     from data.media.sandbox import Sandbox

@@ -7,14 +7,13 @@ how the work is done, or which worker does it (`leases.py`).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
 
 from data.media.kinds import GENERATION, TEXTLESS
 from indexer.catalogue.database import Database
-from indexer.catalogue.rows import Stage, Stamp, Unhashed, Work
+from indexer.catalogue.rows import Pictures, Stage, Stamp, Unhashed, Work
 from indexer.catalogue.schema import content, file, root, stored_name
 from indexer.types import Kind
 
@@ -94,7 +93,7 @@ class Queue:
             query = f"SELECT count(*) FROM content c WHERE {waits_for(stage)} AND c.orphaned_at IS NULL"
             return int(c.exec_driver_sql(query).scalar_one())
 
-    def pictures_for_ocr(self, *, every: bool) -> dict[Kind, int]:
+    def pictures_for_ocr(self, *, every: bool) -> dict[Kind, Pictures]:
         """Returns the images, and the pages without text of PDFs, in the contents that wait for OCR; `every`: all pages
         and windows."""
         textless = "" if every else f" AND length(k.text) < {TEXTLESS}"
@@ -104,10 +103,13 @@ class Queue:
                 f" (SELECT count(*) FROM chunk k WHERE k.content_hash = c.hash{textless}) END AS pictures"
                 f" FROM content c WHERE {waits_for('ocr')} AND c.orphaned_at IS NULL) waiting GROUP BY kind, pictures"
             )
-            pictures: Counter[Kind] = Counter()
+            waiting: dict[Kind, Pictures] = {}
             for kind, number, contents in rows:
-                pictures[kind] += max(number, 1) * contents
-            return dict(pictures)
+                known, each = waiting.get(kind, Pictures()), max(number, 1)
+                waiting[kind] = Pictures(
+                    known.contents + contents, known.number + each * contents, max(known.most, each)
+                )
+            return waiting
 
     def seconds_to_hear(self) -> float:
         """Returns the seconds of the videos that wait to be transcribed, also those that were heard of them."""

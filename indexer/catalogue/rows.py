@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -88,6 +88,15 @@ class ModelRow:
     dim: int
     state: Literal["answering", "building", "old"]
     source: str
+
+
+class Pictures(NamedTuple):
+    """In which OCR is to look for text: images and pages."""
+
+    contents: int = 0
+    number: float = 0
+    most: int = 0
+    """In one content."""
 
 
 @dataclass(frozen=True)

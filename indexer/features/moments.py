@@ -19,8 +19,8 @@ from data import reader
 from data.media.kinds import MediaError
 from data.span import Span
 from indexer.errors import LibraryError
-from indexer.search.query_vectors import video_side
 from indexer.types import Hit, Moment, Query
+from model.embedder import side_for
 
 if TYPE_CHECKING:
     from indexer.search.searcher import Searcher
@@ -106,7 +106,7 @@ class Moments:
         specs = [reader.ChunkSpec(n, Span(float(s), float(min(s + SPAN_S, end)))) for n, s in enumerate(starts)]
         chunks = self.searcher.sandbox.submit(
             reader.decode, Path(hit.path), "video", specs,
-            max_frames=SPAN_FRAMES, max_side=video_side(self.searcher.embedder),
+            max_frames=SPAN_FRAMES, max_side=side_for(self.searcher.embedder, "video"),
             timeout_s=DECODE_TIMEOUT_S, urgent=True,
         ).result()  # fmt: skip
         vectors = self.searcher.embedder.embed([reader.to_input(c, "video") for c in chunks])

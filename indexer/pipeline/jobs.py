@@ -18,7 +18,6 @@ import numpy as np
 from indexer.catalogue.rows import ModelRow, NewChunk, StoredChunk, Work
 from indexer.priority import SharedEmbedder
 from indexer.types import Kind
-from model.embedder import Embedder
 from model.inputs import Cue, Input
 
 if TYPE_CHECKING:
@@ -32,9 +31,6 @@ GROUP: dict[Kind, int] = {"image": 1, "pdf": 8, "video": 2}
 
 GROUP_PIXELS, PAGES_MOST = 8 * 1280**2, 32
 """Of the pages of a call: the pixels, each page taken as a square, and the number."""
-
-SIDE: dict[Kind, int] = {"image": 1280, "pdf": 1280, "video": 640}
-"""Longest side of decoded frames in pixels; less if the model uses less (`side_for`)."""
 
 GONE = ("gone", "no permission", "disk")
 """Causes of an error that lie in one path and not in the content: another copy may be readable."""
@@ -70,6 +66,8 @@ class Job:
     """What it has, or those that lack a vector; 0 until its file was opened."""
     sent: int = 0
     """Chunks that were decoded."""
+    scans: int = 0
+    """Pages of these that OCR is to read."""
     error: str | None = None
     dropped: bool = False
     """The job ended without a result and without an error; its content stays pending."""
@@ -161,10 +159,3 @@ def group_of(kind: Kind, side: int) -> int:
     """Returns the number of chunks of a call whose decoded images have a longest side of `side`. Opening a PDF takes as
     long as two of its pages, so small pages come in larger groups, of at most `GROUP_PIXELS`."""
     return max(GROUP[kind], min(PAGES_MOST, GROUP_PIXELS // side**2)) if kind == "pdf" else GROUP[kind]
-
-
-def side_for(embedder: Embedder, kind: Kind) -> int:
-    """Returns the longest side of a model's images: at most `max_side` of the model; of pages, its `page_side`."""
-    if kind == "pdf" and hasattr(embedder, "page_side"):
-        return int(embedder.page_side)
-    return min(getattr(embedder, "max_side", SIDE[kind]), SIDE[kind])

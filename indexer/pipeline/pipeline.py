@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from indexer.active_models import ModelSource
 from indexer.catalogue.copies import Copies
 from indexer.catalogue.files import Files
+from indexer.catalogue.rows import Pictures
 from indexer.catalogue.schema import full_disk
 from indexer.errors import CatalogueAway, LibraryError
 from indexer.files.mounts import Mounts
@@ -85,6 +86,7 @@ class Pipeline:
         self._ctx = ctx = PipelineContext(
             catalogue, models, sandbox, thumbnails, priority, on_change, heartbeat=heartbeat
         )
+        ctx.time_left.threads = max(1, workers) + 1
         self.tally, self.trouble, self.pace, self.time_left = ctx.tally, ctx.trouble, ctx.pace, ctx.time_left
         self.transcribes = options.speech != "off" and (options.speech_model is not None or speech.is_installed())
         self.hears_by_itself = options.speech_model in (None, speech.BUILT_IN)
@@ -105,7 +107,7 @@ class Pipeline:
         self._steps: list[tuple[str, Callable[[], None]]] = [
             ("embed", EmbedStage(ctx, decoded, self._finished).step),
             ("write", WriteStage(ctx, self._queue, self._finished, options).step),
-            *[("decode", self._decode.step)] * (max(1, workers) + 1),
+            *[("decode", self._decode.step)] * ctx.time_left.threads,
         ]
         self._facts: FactsStage | None = None
         if isinstance(files, Files):
@@ -190,7 +192,7 @@ class Pipeline:
         runs = self.options.ocr != "off" and self._ocr.notice is None
         return self._ctx.catalogue.queue.count("ocr") if runs else 0
 
-    def pictures_for_ocr(self) -> dict[Kind, int]:
+    def pictures_for_ocr(self) -> dict[Kind, Pictures]:
         """Returns the images and pages in which OCR is to look for text."""
         return self._ctx.catalogue.queue.pictures_for_ocr(every=self.options.ocr == "all")
 

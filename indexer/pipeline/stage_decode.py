@@ -23,12 +23,13 @@ from indexer.errors import CatalogueAway, LeaseLost
 from indexer.pipeline import still_scenes
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.file_access import FileAccess
-from indexer.pipeline.jobs import GONE, NO_VECTOR, ByteQueue, Job, JobItem, group_of, side_for
+from indexer.pipeline.jobs import GONE, NO_VECTOR, ByteQueue, Job, JobItem, group_of
 from indexer.pipeline.options import IndexingOptions
 from indexer.pipeline.stage_ocr import OcrStage
 from indexer.pipeline.stage_speech import SpeechStage
 from indexer.pipeline.work_queue import WorkQueue
 from indexer.types import Kind
+from model.embedder import side_for
 
 if TYPE_CHECKING:
     from data.reader import Chunk, ChunkSpec, Outline
@@ -91,10 +92,11 @@ class DecodeStage:
                 return
             self._paths[thread] = path
             if stage == "ocr":
-                finished = self._ocr.read(work, path)
+                finished = self._ocr.read(work, path, is_sample=self._queue.is_sample(work))
                 return
             if stage == "speech":
-                finished = self._speech.transcribe(work, path, self._do_quick)
+                is_sample = self._queue.is_sample(work)
+                finished = self._speech.transcribe(work, path, self._do_quick, is_sample=is_sample)
                 return
             job = self._job(stage, work, path)
             if job is None:
@@ -163,7 +165,7 @@ class DecodeStage:
                 job.cues = self._subtitles_of_copies(job)
         else:
             chunks: dict[Kind, int] = {}
-            with self._ctx.time_left.work("decode", chunks):
+            with self._ctx.time_left.work("decode", chunks, size=job.work.size if kind == "image" else 0):
                 outline, first = sandbox.submit(
                     still_scenes.first_look,
                     path,
@@ -282,6 +284,8 @@ class DecodeStage:
         from data import reader
 
         stored = {p.ordinal: p for p in job.stored or ()}
+        if job.work.kind == "pdf" and job.stored is None:
+            self._ctx.time_left.saw_pages(job, len(chunks), sum(chunk.unread for chunk in chunks))
         for chunk in chunks:
             spec = chunk.spec
             if chunk.thumbnail and job.stored is None:

@@ -21,6 +21,8 @@ from model.embedder import ModelError
 from model.heap import give_back_growth
 
 OCR_SIDE = 1600
+SAMPLE_MOST = 2
+"""Pages of a sample that are read as a whole."""
 PAGES_PER_S = 50.0
 """The slowest reading of text layers that is allowed, in pages per second (usual: 300)."""
 
@@ -32,9 +34,10 @@ class OcrStage:
         self.notice: str | None = None
         """Why OCR does not run here, in one sentence."""
 
-    def read(self, work: Work, path: str) -> bool:
-        """Read the text in the images of one content. Returns False if that is not possible now. Raises
-        MediaError if its file cannot be read now."""
+    def read(self, work: Work, path: str, *, is_sample: bool = False) -> bool:
+        """Read the text in the images of one content; of a sample with many in one of them, which tells how long that
+        takes and is not kept. Returns False if that is not possible now, or if only a part was read. Raises MediaError
+        if its file cannot be read now."""
         from data import reader
 
         try:
@@ -48,7 +51,12 @@ class OcrStage:
         row, embedder = self._ctx.models.answering()
         texts: dict[int, str] = {}
         vectors: dict[int, np.ndarray] = {}
-        for stored in self._chunks_to_read(work, path):
+        to_read = self._chunks_to_read(work, path)
+        is_part = is_sample and len(to_read) > SAMPLE_MOST
+        if is_part:
+            to_read = to_read[len(to_read) // 2 :][:1]
+        self._ctx.time_left.begins(work.hash, "ocr", work.kind, len(to_read))
+        for stored in to_read:
             if self._ctx.wake.stopped():
                 return False
             self._ctx.priority.give_way()
@@ -74,6 +82,8 @@ class OcrStage:
                             new_input = reader.to_input(replace(chunk, text=texts[stored.chunk_id]), work.kind)
                             vectors[stored.chunk_id] = embed_checked(embedder, [new_input])[0]
                             self._ctx.trouble.model_answered()
+        if is_part:
+            return False
         worker = self._ctx.worker_id
         self._ctx.catalogue.contents.write_ocr(work.hash, texts, row.id, vectors, worker=worker)
         if texts:

@@ -67,15 +67,17 @@ class SpeechStage:
             self.preparing = False
             self._ctx.wake.set()
 
-    def transcribe(self, work: Work, path: str, do_quick: Callable[[], None]) -> bool:
-        """Transcribe one video from its last stored cue on. Returns False if that is not possible now. `do_quick`
-        is called once per minute of sound. Raises MediaError if its file cannot be read now."""
+    def transcribe(self, work: Work, path: str, do_quick: Callable[[], None], *, is_sample: bool = False) -> bool:
+        """Transcribe one video from its last stored cue on; of a sample one minute. Returns False if that is not
+        possible now, or if some is left of a sample. `do_quick` is called once per minute of sound. Raises MediaError
+        if its file cannot be read now."""
         transcripts, worker = self._ctx.catalogue.transcripts, self._ctx.worker_id
         transcriber = self._loaded()
         if transcriber is None:
             return False
         stored = transcripts.cues(work.hash)
         at = stored[-1].end_s if stored else 0.0
+        self._ctx.time_left.begins(work.hash, "speech", "video", 0, at)
         while True:
             if self._ctx.wake.stopped():
                 return False
@@ -104,8 +106,8 @@ class SpeechStage:
             transcripts.add(work.hash, cues, by=transcriber.id if is_last else None, worker=worker)
             if cues:
                 self._ctx.on_change()
-            if is_last:
-                return True
+            if is_last or is_sample:
+                return is_last
             at = next_s
 
     def _sound(self, path: str, at: float) -> np.ndarray:

@@ -3,9 +3,9 @@
 Built around the catalogue's queue (`indexer/catalogue/queue.py`) and one lock over the contents in
 progress here. New contents come first: one of each kind, then images and PDFs before videos; then re-embedding
 for a model switch, OCR, contents that an older version read (`data.media.kinds.GENERATION`), and speech. The text in
-a few images is looked for early, as nothing else tells the time that OCR will take. Nothing here is stored: a content
-that was in progress when the program ended is still pending in the catalogue. The file knows nothing of how the work is
-done.
+a few images and scans is looked for early, and a minute of sound is heard, as nothing else tells the time that this
+will take. Nothing here is stored: a content that was in progress when the program ended is still pending in the
+catalogue. The file knows nothing of how the work is done.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
+from typing import TypeVar
 
 from indexer.catalogue.rows import Stage, Unhashed, Work
 from indexer.pipeline.context import PipelineContext
@@ -31,10 +32,18 @@ EARLY_EACH = 32
 """The text of the newest image is looked for after each so many contents: they tell what OCR will take, whatever is in
 which folder. (It is a thirtieth of what is to be done anyway.)"""
 
+SAMPLE_PAGES, SAMPLE_EACH = 3, 4
+"""Pages of scans whose text is looked for early, one after each so many PDFs. The page is read again with its scan."""
+
+AHEAD, FROM_THE_END = 32, 4
+"""New contents that are fetched at once; one in so many is the newest, where the others are the oldest."""
+
 EMPTY_S = 0.2
 """Seconds for which a kind of which nothing waited is asked for after the others, and no image for early OCR."""
 
 ORDER: tuple[Kind, ...] = ("image", "pdf", "video")
+
+T = TypeVar("T")
 
 
 class WorkQueue:
@@ -54,7 +63,10 @@ class WorkQueue:
         self._prefetched: dict[Kind, deque[Work]] = {kind: deque() for kind in ORDER}
         self._begun: set[Kind] = set()  # the first of each kind comes first: it tells what the others will take
         self._taken = self._early = 0  # new contents, images for OCR before these were all read
-        self._early_again = 0.0  # when such an image is asked for again, as none waited
+        self._ask_again: dict[str, float] = {}  # when such a content of a kind is asked for again, as none waited
+        self._papers = self._pages = 0  # new PDFs, early pages of scans
+        self._has_heard = self._new_left = False  # a minute of sound was; whether new contents wait
+        self._samples: set[bytes] = set()  # of those in progress
         self._asked_again = dict.fromkeys(ORDER, 0.0)  # kind -> time until which it comes last
         self._prefetched_rereads: deque[Work] = deque()
         self._all_reread = False  # reset by `look_again`
@@ -110,8 +122,13 @@ class WorkQueue:
 
     def _drop(self, work: Work) -> None:
         self._in_progress.discard(work.hash)
+        self._samples.discard(work.hash)
         if self._transcribing == work.hash:
             self._transcribing = None
+
+    def is_sample(self, work: Work) -> bool:
+        """Whether one page or minute of a content in progress is enough for now."""
+        return work.hash in self._samples
 
     def postpone(self, work: Work) -> None:
         """Skip a content none of whose files can be read now, for UNREADABLE_S or until `retry_postponed`."""
@@ -156,22 +173,33 @@ class WorkQueue:
                 self._prefetched[work.kind].popleft()
                 self._begun.add(work.kind)
                 self._taken += 1
-            elif stage == "ocr" and self._is_ocr_early():
-                self._early += 1
+                self._papers += work.kind == "pdf"
+            elif stage == "ocr" and self._new_left:
+                self._note_early(work)
             elif stage == "reread":
                 self._prefetched_rereads.popleft()
             elif stage == "speech":
                 self._transcribing = work.hash
+                if self._new_left:
+                    self._has_heard = True
+                    self._samples.add(work.hash)
         return task
+
+    def _note_early(self, work: Work) -> None:
+        if work.kind == "pdf":
+            self._pages += 1
+            self._samples.add(work.hash)
+        else:
+            self._early += 1
 
     def _peek(self, quick: bool) -> tuple[Stage, Work] | None:
         skip = self._contents_to_skip()
-        if not quick and self._is_ocr_early() and (now := time.monotonic()) >= self._early_again:
-            if waiting := self._queue.waiting("ocr", 1, skip, kind="image", newest=True):
-                return "ocr", waiting[0]
-            self._early_again = now + EMPTY_S
-        if (work := self._peek_new(ORDER[:2] if quick else ORDER, skip)) is not None:
-            return "decode", work
+        new = self._peek_new(ORDER[:2] if quick else ORDER, skip)
+        self._new_left = new is not None
+        if not quick and (early := self._peek_early(skip)) is not None:
+            return early
+        if new is not None:
+            return "decode", new
         if quick:
             return None
         if (work := self._peek_embed(skip)) is not None:
@@ -185,8 +213,33 @@ class WorkQueue:
             return "speech", waiting[0]
         return None
 
-    def _is_ocr_early(self) -> bool:
-        return self._ocr and self._taken >= EARLY_EACH * (self._early + 1)
+    def _peek_early(self, skip: set[bytes]) -> tuple[Stage, Work] | None:
+        """Returns a content that is taken before all new ones are read, for what it tells of the time that others like
+        it take."""
+        if not self._new_left:
+            return None
+        if (
+            self._ocr
+            and self._taken >= EARLY_EACH * (self._early + 1)
+            and (work := self._early_work("ocr", "image", skip))
+        ):
+            return "ocr", work
+        is_due = self._pages < SAMPLE_PAGES and self._papers > SAMPLE_EACH * self._pages
+        if self._ocr and is_due and (work := self._early_work("ocr", "pdf", skip)):
+            return "ocr", work
+        may_hear = self._speech and not self._has_heard and self._transcribing is None
+        if may_hear and (work := self._early_work("speech", "video", skip)):
+            return "speech", work
+        return None
+
+    def _early_work(self, stage: Stage, kind: Kind, skip: set[bytes]) -> Work | None:
+        now = time.monotonic()
+        if now < self._ask_again.get(kind, 0.0):
+            return None
+        if waiting := self._queue.waiting(stage, 1, skip, kind=kind, newest=True):
+            return waiting[0]
+        self._ask_again[kind] = now + EMPTY_S
+        return None
 
     def _peek_new(self, kinds: tuple[Kind, ...], skip: set[bytes]) -> Work | None:
         """Returns a new content. Kinds that had none a moment ago come last: most folders hold one kind, and to ask for
@@ -195,13 +248,24 @@ class WorkQueue:
         for kind in sorted(kinds, key=lambda kind: (now < self._asked_again[kind], kind in self._begun)):
             works = self._prefetched[kind]
             if not works:
-                works.extend(self._queue.waiting("decode", 32, skip, kind=kind))
+                works.extend(self._prefetch(kind, skip))
             while works and works[0].hash in skip:
                 works.popleft()
             if works:
                 return works[0]
             self._asked_again[kind] = now + EMPTY_S
         return None
+
+    def _prefetch(self, kind: Kind, skip: set[bytes]) -> list[Work]:
+        """Returns new contents: the oldest, and after each few of them one of the newest. What a kind costs differs
+        from folder to folder, and what was read of both ends tells more of the rest."""
+        oldest = self._queue.waiting("decode", AHEAD, skip, kind=kind)
+        if len(oldest) < AHEAD:
+            newest = [oldest.pop() for _ in range(len(oldest) // FROM_THE_END)]
+        else:
+            taken = skip | {work.hash for work in oldest}
+            newest = self._queue.waiting("decode", AHEAD // FROM_THE_END, taken, kind=kind, newest=True)
+        return in_turn(oldest, newest)
 
     def _peek_embed(self, skip: set[bytes]) -> Work | None:
         """Returns a decoded content that lacks vectors of the answering model or of the one being built."""
@@ -276,3 +340,13 @@ class WorkQueue:
                     self._models.promote(row.id)
                 log.info("%s answers from now on", row.name)
                 self._on_change()
+
+
+def in_turn(oldest: list[T], newest: list[T]) -> list[T]:
+    """Returns all of them, one of the newest before each few of the oldest but the first."""
+    works: list[T] = []
+    for n, work in enumerate(oldest):
+        if newest and n % (FROM_THE_END - 1) == 1:
+            works.append(newest.pop(0))
+        works.append(work)
+    return works + newest

@@ -22,7 +22,7 @@ from data.media.sandbox import Sandbox, SandboxError
 from indexer.catalogue.catalogue import Catalogue
 from indexer.errors import LibraryError
 from indexer.types import Part
-from model.embedder import Embedder
+from model.embedder import Embedder, side_for
 from model.inputs import Input
 from model.ranking_profile import RankingProfile
 
@@ -31,14 +31,7 @@ MAX_VARIANTS = 8
 READ_S = 60.0
 READ_MB = 256
 """Memory in MB for decoding a query's file: enough for an image of 64 million pixels. Searches decode side by side."""
-LONGEST_SIDE = 1280
-"""Longest side in pixels of decoded images and pages, in which words are read; `video_side` is that of frames."""
 TEXTS_CACHED = 512
-
-
-def video_side(embedder: Embedder) -> int:
-    """Returns the longest side in pixels of the decoded frames of a query's clip or of a moment."""
-    return int(getattr(embedder, "max_side", LONGEST_SIDE))
 
 
 class QueryVectors:
@@ -111,7 +104,7 @@ class QueryVectors:
         read = partial(self._sandbox.submit, timeout_s=READ_S, memory_mb=READ_MB, urgent=True)
         faults: list[MediaError] = []
         count = 0
-        side = video_side(self._embedder) if kind == "video" else LONGEST_SIDE
+        side = side_for(self._embedder, kind, "query")
         try:
             specs = read(reader.outline, path, kind).result().chunks
             if len(specs) > MAX_VARIANTS:

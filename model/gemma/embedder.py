@@ -14,6 +14,7 @@ float16 is refused: its range is too small for this model; vectors get worse or 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
@@ -131,9 +132,9 @@ class GemmaEmbedder:
             raise ModelError(f"{name} was trained for vectors of 768, 512, 256 values (128 for text), not {dim}.")
         self.dim, self.budget = dim or DIMS[0], budget or Budget()
         self.max_frames = self.budget.frames
-        self.max_side = round((4 * TOKEN_SIDE**2 * max(self.budget.image, self.budget.frame)) ** 0.5)
-        """Exact up to an aspect ratio of 4; a longer image loses some detail."""
-        self.page_side = round((2 * TOKEN_SIDE**2 * self.budget.page) ** 0.5)
+        # Exact up to an aspect ratio of 2.5, of pages and frames of 2; what is longer loses some detail.
+        self.max_side = _side(self.budget.image, 2.5)
+        self.page_side, self.frame_side = _side(self.budget.page, 2), _side(self.budget.frame, 2)
         self._towers, self.is_thread_safe = towers, towers.is_thread_safe
         self._tokenizer = _tokenizer(tokenizer)
         self._media_ids = {token: _id(self._tokenizer, token, tokenizer) for token in (BOI, IMAGE, EOI, VIDEO)}
@@ -254,6 +255,11 @@ def load_gemma_torch(
         dim=dim,
         budget=budget,
     )
+
+
+def _side(budget: int, aspect: float) -> int:
+    """Returns the longer side in pixels of an image of `budget` tokens."""
+    return round(math.sqrt(aspect * TOKEN_SIDE**2 * budget))
 
 
 def _tokenizer(path: Path) -> Tokenizer:

@@ -42,7 +42,7 @@ from model.lite.cross_lingual import CrossLingual
 from model.lite.excerpt import Length, excerpt
 from model.lite.language import Reading, reading_of
 from model.lite.multilingual import Multilingual, session
-from model.lite.pixels import background, fit
+from model.lite.pixels import background, fit, reduced
 from model.lite.profile import PROFILE, PROFILES
 from model.lite.static_embeddings import StaticEmbeddings
 from model.lite.weights import (
@@ -122,6 +122,8 @@ class LiteEmbedder:
     page_side = 320
     """Its thumbnail is the same picture, which need not be made smaller. At 448, drawing, thumbnail and all took 3 ms
     of CPU more for each page."""
+    query_side = 1280
+    """Of a picture that is searched with: it may be that of a page, whose words are read."""
     profile = PROFILE
 
     def __init__(self, folder: Path, threads: int | None = None, recipe: int = RECIPE) -> None:
@@ -209,7 +211,7 @@ class LiteEmbedder:
         Query: text alone, pictures alone (a page with its text; a picture of a page with what is read
         of it), or both: their sum, weighted so that words and picture pull alike.
         """
-        inputs = [self._with_words(item) for item in inputs]
+        inputs = [self._as_query(item) for item in inputs]
         jobs = [self._job(item) for item in inputs]
         calls: list[tuple[int, Callable[[], Any]]] = []  # each with the number of its network
         for item, job in zip(inputs, jobs, strict=True):
@@ -314,6 +316,14 @@ class LiteEmbedder:
         if not windows:
             english, share = self._cross_lingual.to_english(other), _CROSS_LINGUAL_SHARE
         return np.concatenate([share**0.5 * english, (1 - share) ** 0.5 * other]).astype(np.float32)
+
+    def _as_query(self, item: Input) -> Input:
+        """Reads the words of a query that shows a page, and makes its pictures as large as those that are indexed."""
+        if item.role != "query" or item.video is not None or not item.images:
+            return item
+        item = self._with_words(item)
+        side = self.page_side if item.kind == "pdf" else self.max_side
+        return replace(item, images=tuple(reduced(picture, side) for picture in item.images))
 
     def _with_words(self, item: Input) -> Input:
         """Turns a query that is only an image of a page into a page with its longest lines. Others stay as they are."""

@@ -29,6 +29,18 @@ def fit(picture: np.ndarray, squash: bool, side: int = IMAGE_SIDE) -> np.ndarray
     return pixels
 
 
+def reduced(picture: np.ndarray, side: int) -> np.ndarray:
+    """The picture [H, W, 3] with a longest side of at most `side`, as files are reduced when they are read."""
+    from PIL import Image
+
+    if picture.ndim != 3 or picture.dtype != np.uint8 or max(picture.shape[:2]) <= side or not picture.size:
+        return picture
+    height, width = picture.shape[:2]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0))
+
+
 def background(picture: np.ndarray) -> np.ndarray | None:
     """The colour [3] of the one light background that most of a picture is: a page, a scan, a cut-out; or None.
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from model import self_check
-from model.embedder import InputRejected, ModelError
+from model.embedder import SIDE, InputRejected, ModelError
 from model.inputs import Input
 from model.ranking_profile import RankingProfile
 from model.remote import wire
@@ -29,6 +29,8 @@ PARALLEL_REQUESTS = 4
 """Concurrent requests of one `embed`: the next images are sent while the server embeds."""
 REQUEST_BYTES = 8 << 20
 REQUEST_INPUTS = 32
+MAX_SIDE = 4096
+"""Pixels of the longest side of what a server may ask for."""
 
 
 def connect(
@@ -69,6 +71,10 @@ class SightlineServer(RemoteEmbedder):
         try:
             self.id, self.dim = str(fields["id"]), int(fields["dim"])
             self.max_frames = min(int(fields["max_frames"]), max_frames or 10**6)
+            if "sides" in fields:  # an older server does not give them
+                self.max_side, self.page_side, self.frame_side = (_side(fields["sides"][kind]) for kind in SIDE)
+                if (side := _side(fields["sides"].get("query", self.max_side))) > self.max_side:
+                    self.query_side = side
             self._max_bytes = int(fields.get("most_bytes", REQUEST_BYTES))
             profile = fields.get("profile")  # None: the model is untuned, or the server is older
             self.profile = None if profile is None else RankingProfile(**profile)
@@ -102,3 +108,10 @@ class SightlineServer(RemoteEmbedder):
             raise ModelError(f"{self.address} gave no vectors ({error}).") from error
         self._require_model(model_id, self.id)
         return vectors
+
+
+def _side(value: Any) -> int:
+    """Returns a longest side in pixels that a server gives. Raises `ValueError` for one that would cost too much."""
+    if not 16 <= int(value) <= MAX_SIDE:
+        raise ValueError(value)
+    return int(value)

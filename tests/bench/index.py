@@ -85,7 +85,8 @@ def _bare_decode(files: Path) -> tuple[float, float, list[Any]]:
     from data import reader
     from data.media.kinds import kind_of
     from data.media.sandbox import Sandbox
-    from indexer.pipeline.jobs import group_of, side_for
+    from indexer.pipeline.jobs import group_of
+    from model.embedder import side_for
     from model.lite.embedder import LiteEmbedder
 
     inputs: list[Any] = []

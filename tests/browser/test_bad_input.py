@@ -16,6 +16,7 @@ from tests.media import draw_image
 
 def drop_from_the_desktop(page: Page, path: Path) -> None:
     """Drop a file or a folder of the disk, as a file manager does; a script of a page cannot make such a drop."""
+    expect(page.locator(".card").first).to_be_visible()  # the page is there, and takes drops
     data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
     browser = page.context.new_cdp_session(page)
     for kind in ("dragEnter", "dragOver", "drop"):

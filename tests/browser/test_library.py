@@ -100,6 +100,8 @@ def test_progress_is_on_the_page_while_indexing_goes_on(page: Page, busy: tuple[
     library.changes = {"pending": 1204, "chunks_per_s": 12.5, "seconds_left": 95.0, "reading": ("/a/film.mp4",)}
     page.goto(server.url)
     expect(page.locator(".progress .words")).to_have_text("Reading 1,204 more files, about 2 min left")
+    library.changes["all_seconds_left"] = 480.0
+    expect(page.locator(".progress .words")).to_have_text("Reading 1,204 more files, about 8 min left")
     page.locator(".progress").click()
     expect(page.locator(".reading")).to_contain_text("13 chunks a second")
     expect(page.locator(".reading-now")).to_have_text("Now: film.mp4")
@@ -118,6 +120,7 @@ def test_the_bar_goes_on_where_it_was_after_a_reload(page: Page, busy: tuple[Ser
         expect(page.locator(".progress .words")).to_have_text("Reading 250 more files")
         expect(page.locator(".progress .bar i")).to_have_attribute("style", "width: 75%;")
         page.reload()
+    expect(page.locator(".progress .words")).to_have_text("Reading 250 more files")  # the page is there again
     library.changes = {"pending": 0}
     expect(page.locator(".progress")).to_be_hidden()
     library.changes = {"files": 2000, "pending": 500}

@@ -116,12 +116,60 @@ def test_xmp_inside_and_beside(tmp_path: Path, packet: bytes, at: str, source: s
         ("b.jpg", "b.xmp"),
         ("C.JPG", "C.XMP"),
         ("E.JPG", "E.JPG.XMP"),
+        ("f.jpg", "f.jpg.XMP"),
+        ("g.jpg", "g.Xmp"),
+        ("H.JPG", "H.xmp"),
         ("d.mp4", "d.mp4.xmp"),
     ):
         path = tmp_path / name
         draw_video(path, 1, 5, size=(64, 48)) if name == "d.mp4" else draw_image(path, format="JPEG")
         (tmp_path / sidecar).write_bytes(packet)
         assert taken(path) == (at, "sidecar" if source == "xmp" else source), name
+
+
+@pytest.mark.parametrize("tags", [{}, {"com.apple.quicktime.creationdate": "2019-02-03T04:05:06+0100"}])
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        (b"2018-12-31T19:30:00-0500", "2018-12-31T19:30:00-05:00"),
+        (b"2018-12-31", "2018-12-31"),
+        (b"nonsense", None),
+        (b"", None),
+    ],
+)
+def test_quicktimes_user_data_hold_a_date(tmp_path: Path, tags: dict[str, str], text: bytes, at: str | None) -> None:
+    path = draw_video(
+        tmp_path / "a.mov", 1, 5, size=(64, 48), metadata={"title": "x", **tags},
+        options={"movflags": "use_metadata_tags"} if tags else {},
+    )  # fmt: skip
+    data = bytearray(path.read_bytes())
+    entry = (8 + len(text)).to_bytes(4, "big") + b"date" + text
+    udta = (8 + len(entry)).to_bytes(4, "big") + b"udta" + entry
+    moov = data.find(b"moov") - 4  # the last box of the file
+    assert moov + int.from_bytes(data[moov : moov + 4], "big") == len(data)
+    known = data.rfind(b"udta") - 4
+    if known > moov and known + int.from_bytes(data[known : known + 4], "big") == len(data):
+        data[known : known + 4] = (len(data) - known + len(entry)).to_bytes(4, "big")
+        udta = entry
+    data[moov : moov + 4] = (len(data) - moov + len(udta)).to_bytes(4, "big")
+    path.write_bytes(data + udta)
+    found = taken(path)
+    expected = "2019-02-03T04:05:06+01:00" if tags else at
+    assert found == (expected, "film") if expected else found[1] == "file"
+
+
+def test_a_sidecar_of_the_whole_name_leads_and_case_tells_files_apart(tmp_path: Path) -> None:
+    path = draw_image(tmp_path / "a.jpg")
+    (tmp_path / "a.XMP").write_bytes(xmp(original="1968-05-12T10:00:00"))
+    assert taken(path)[0].startswith("1968")
+    (tmp_path / "a.jpg.XMP").write_bytes(xmp(original="1969-05-12T10:00:00"))
+    assert taken(path)[0].startswith("1969")
+    (tmp_path / "a.jpg.xmp").write_bytes(xmp(original="1970-05-12T10:00:00"))
+    assert taken(path)[0].startswith("1970")
+    other = draw_image(tmp_path / "Other.jpg")
+    (tmp_path / "other.xmp").write_bytes(xmp(original="1968-05-12T10:00:00"))
+    same_file = (tmp_path / "OTHER.XMP").exists()
+    assert taken(other)[0].startswith("1968") == same_file
 
 
 def test_a_sidecar_tells_place_and_camera(tmp_path: Path) -> None:
@@ -170,6 +218,19 @@ FILMS = [
 def test_films(tmp_path: Path, tags: dict[str, str], at: str, source: str) -> None:
     path = draw_video(tmp_path / "a.mp4", 1, 5, size=(64, 48), metadata=tags, options={"movflags": "use_metadata_tags"})
     assert taken(path) == (at, source)
+
+
+@pytest.mark.parametrize(
+    ("tags", "at", "source"),
+    [
+        ({"DATE_RECORDED": "2010-05-06 07:08:09"}, "2010-05-06T07:08:09", "film"),
+        ({"DATE_DIGITIZED": "1999-08-07"}, "1999-08-07", "digitized"),
+        ({"DATE_DIGITIZED": "1999-08-07", "DATE_RECORDED": "1968"}, "1999-08-07", "digitized"),
+        ({"DATE_DIGITIZED": "soon", "creation_time": "2022-12-31T15:30:00Z"}, "2022-12-31T15:30:00+00:00", "clock"),
+    ],
+)
+def test_dates_of_matroska(tmp_path: Path, tags: dict[str, str], at: str, source: str) -> None:
+    assert taken(draw_video(tmp_path / "a.mkv", 1, 5, size=(64, 48), metadata=tags)) == (at, source)
 
 
 def test_quicktimes_own_keys_as_exiftool_writes_and_reads_them(tmp_path: Path) -> None:

@@ -261,10 +261,13 @@ def test_the_files_say_by_which_rules_and_on_which_data_a_column_was_made(mmeb: 
     assert json.loads((tmp_path / "scores.json").read_text("utf-8"))["metadata"]["protocol"] == "own"
 
 
-def test_own_wording_of_a_model_with_a_protocol_has_no_published_figures_beside_it(mmeb: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", [["--protocol", "own"], ["--max_pixels", "50176"]], ids=["wording", "sizes"])
+def test_own_settings_of_a_model_with_a_protocol_have_no_published_figures_beside_them(
+    changed: list[str], mmeb: Path, tmp_path: Path
+) -> None:
     tiny = Path(__file__).parents[1] / "model" / "parity" / "checkpoint"
     at = ["--data", str(mmeb), "--output_dir", str(tmp_path), "--cache_dir", str(tmp_path / "c"), "--device", "cpu"]
-    assert main(["--model_path", str(tiny), *at, "--datasets", "OK-VQA", "--name", "t", "--protocol", "own"]) == 0
+    assert main(["--model_path", str(tiny), *at, "--datasets", "OK-VQA", "--name", "t", *changed]) == 0
     header = next(csv.reader(io.StringIO((tmp_path / "leaderboard.csv").read_text("utf-8"))))
     assert header[-1] == "t"
 

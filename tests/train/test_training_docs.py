@@ -31,8 +31,11 @@ from typing import Any
 import pytest
 import yaml
 
+from data.sources.pair import SourceError
 from eval.task_list import all_tasks
 from tests.eval.fixtures import build
+from train.config import read, to_dict
+from train.trainer import open_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "training.md"
@@ -95,6 +98,28 @@ def test_the_page_has_no_command_that_is_not_tried() -> None:
     assert len(commands()) >= 11
     assert all(command.startswith(tried) for command in commands())
     assert "setup-dev:" in (ROOT / "Makefile").read_text()
+
+
+def test_the_stages_and_ablations_of_the_second_recipe_are_configs_that_are_accepted() -> None:
+    section = PAGE.read_text().partition("**What each stage costs**")[2].partition("\n## ")[0]
+    shipped = ROOT / "train" / "configs" / "sightline_v1.yaml"
+    options = [dict(re.findall(r"--(\w+) (\w+)", row)) for row in re.findall(r"^\|.*`--.*$", section, re.M)]
+    changes = [
+        yaml.safe_load("\n".join(re.findall(r"`(\w+: [^`]+)`", row)))
+        for row in re.findall(r"^\|.*`\w+: .*$", section, re.M)
+    ]
+    assert len(options) == 2 and len(changes) >= 6
+    for changed in [*({key: yaml.safe_load(value) for key, value in one.items()} for one in options), *changes]:
+        assert to_dict(read(shipped, changed)).items() >= changed.items()
+
+
+def test_all_subsets_that_were_not_downloaded_are_named_at_once(tmp_path: Path) -> None:
+    recipe = read(ROOT / "train" / "configs" / "vlm2vec_v2_qwen2vl_2b.yaml", {"data_root": str(tmp_path)})
+    with pytest.raises(SourceError) as raised:
+        open_sources(recipe)
+    said = str(raised.value)
+    assert "\n" not in said and f"25 of 25 data sets are not below {tmp_path}" in said
+    assert all(f" train/{entry['name']}" in said for entry in recipe.datasets)
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +302,8 @@ def serve_and_search(command: str, place: Path) -> dict[str, Any]:
                 status = get("/api/status")
             except (ValueError, OSError):  # not that far yet
                 status = {"files": 0, "chunks": -1}
-            if status["files"] == status["chunks"] == 6 and status["model"].startswith(f"{name}@"):
+            is_complete = status["files"] == status["chunks"] == 6 and not status["pending"]
+            if is_complete and status["model"].startswith(f"{name}@"):
                 return status | {"hits": get("/api/search?q=a+square")["hits"]}
             time.sleep(0.1)
     finally:
@@ -336,7 +362,7 @@ def test_a_model_for_ones_own_collection_is_trained_merged_and_loaded(place: Pat
     (place / "runs/mine/checkpoint-2").rename(place / "runs/mine/checkpoint-500")
     run(one("python -m train", "--merge"), place, hub)
     served = serve_and_search(one("sightline run", "runs/mine"), place)
-    assert len(served["hits"]) == 6 and not served["pending"]
+    assert len(served["hits"]) == 6
     assert model.load(str(place / "runs/mine-merged"), device="cpu").dim == 64
 
 
@@ -368,7 +394,7 @@ def test_a_student_is_distilled_and_loaded(place: Path, hub: str) -> None:
     assert model.load(str(place / "runs/lite/checkpoint-2")).dim == 64
     (place / "runs/lite/checkpoint-2").rename(place / "runs/lite/checkpoint-2000")
     served = serve_and_search(one("sightline run", "runs/lite"), place)
-    assert len(served["hits"]) == 6 and not served["pending"]
+    assert len(served["hits"]) == 6
 
 
 def test_clicks_are_kept_by_the_command_of_the_page(place: Path) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
-from app.model_server.openai import MAX_SIDE, UnreadableRequest, inputs_of
+from app.model_server.openai import UnreadableRequest, inputs_of
+from data.media.image import read_image
 from data.reader import ChunkSpec, decode, to_input
 from eval.mteb_model import _image
-from indexer.pipeline.jobs import SIDE
+from model.embedder import SIDE
 
 
 def _drawing() -> np.ndarray:
@@ -66,7 +67,7 @@ KINDS = {"alpha": _alpha, "palette": _palette, "turned": _turned, "16 bit": _dee
 def _asked(data: bytes) -> np.ndarray:
     url = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     message = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
-    (item,) = inputs_of({"messages": [message]}, "model@1", MAX_SIDE)
+    (item,) = inputs_of({"messages": [message]}, "model@1", SIDE["image"])
     return item.images[0]
 
 
@@ -85,11 +86,25 @@ def test_every_door_shows_the_model_what_a_library_shows_it(kind: str, tmp_path:
     assert np.abs(benchmark.astype(int) - library).max() <= (2 if kind == "CMYK" else 0)
 
 
+@pytest.mark.parametrize("mode", ["F", "LAB", "LA", "1"])
+def test_mteb_s_images_of_any_mode_are_read_as_a_library_reads_their_file(mode: str) -> None:
+    shown = Image.fromarray(_drawing())
+    if mode == "LAB":
+        profiles = (ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"))
+        shown = ImageCms.applyTransform(shown, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
+    else:
+        shown = shown.convert("L").convert(mode) if mode == "F" else shown.convert(mode)
+    data, _ = _bytes(shown, "TIFF")
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(_image(image), read_image(data))
+    converted = _image(Image.fromarray(_drawing()).convert("YCbCr"))
+    assert converted is not None and np.abs(converted.astype(int) - _drawing()).max() <= 2
+
+
 @pytest.mark.slow
 def test_a_large_picture_comes_through_the_door_as_large_as_in_a_library() -> None:
-    assert SIDE["image"] == MAX_SIDE
     data, _ = _bytes(Image.fromarray(_drawing()).resize((2560, 1440)), "PNG")
-    assert max(_asked(data).shape) == MAX_SIDE
+    assert max(_asked(data).shape) == SIDE["image"]
 
 
 @pytest.mark.parametrize("form", ["GIF", "TIFF", "BMP"])

@@ -34,8 +34,10 @@ from indexer.errors import LibraryError
 from indexer.library import Library
 from indexer.types import Part, Query
 from model import Input, self_check
-from model.embedder import ModelAway, ModelError
+from model.embedder import SIDE, ModelAway, ModelError, side_for
 from model.remote import wire
+from model.remote.client import SightlineServer
+from model.remote.connection import Connection
 from tests.media import draw_image
 
 PARITY = Path(__file__).parents[2] / "model" / "parity"
@@ -113,6 +115,20 @@ def test_a_served_model_gives_the_very_vectors_that_it_gives_here(served: Served
     assert (there.id, there.dim, there.max_frames) == (lite.id, lite.dim, lite.max_frames)
     assert there.profile == lite.profile  # type: ignore[attr-defined]
     np.testing.assert_array_equal(there.embed(mixture()), lite.embed(mixture()))
+
+
+def test_a_served_model_is_shown_what_it_is_shown_here(served: Served, lite: model.Embedder) -> None:
+    """The laptop decodes to the sides of the model on the server: lite's are smaller than the ordinary ones."""
+    there = model.load(served.url)
+    for kind in SIDE:
+        assert side_for(there, kind) == side_for(lite, kind) < SIDE[kind]
+
+
+@pytest.mark.parametrize("side", [0, 10**6, None, "large"])
+def test_a_server_that_asks_for_impossible_images_is_refused(side: Any, lite: model.Embedder) -> None:
+    fields = {"id": "a@1", "dim": 4, "max_frames": 8, "sides": {"image": 640, "pdf": side, "video": 640}}
+    with pytest.raises(ModelError, match="another version"):
+        SightlineServer(Connection("http://127.0.0.1:9", None), fields, None)
 
 
 def test_a_qwen_checkpoint_gives_the_same_vectors_over_a_socket() -> None:

@@ -398,7 +398,7 @@ def test_what_the_hub_does_not_have_is_named_and_the_rest_is_fetched(
 @pytest.mark.slow
 def test_a_set_behind_terms_says_what_to_do(hub: LocalHub, tmp_path: Path) -> None:
     hub.refuse = True
-    with pytest.raises(DownloadError, match="accept the terms of the set there and set HF_TOKEN"):
+    with pytest.raises(DownloadError, match="accept the terms there and set HF_TOKEN"):
         plan(Hub(), tmp_path, file_sets(["train/WebQA"]))
 
 

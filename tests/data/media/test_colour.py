@@ -138,6 +138,53 @@ def test_sixteen_bits_and_a_gamma_of_a_png() -> None:
     assert off(read_image(png16(light)), image) > 20
 
 
+# Chromaticities of white, red, green and blue.
+D65, P3_D65 = (0.3127, 0.3290), ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
+TRIANGLES = {
+    "sRGB": (D65, (0.64, 0.33), (0.30, 0.60), (0.15, 0.06)),
+    "Display P3": (D65, *P3_D65),
+    "Adobe RGB": (D65, (0.64, 0.33), (0.21, 0.71), (0.15, 0.06)),
+    "a monitor of its own": (D65, (0.66, 0.335), (0.24, 0.66), (0.148, 0.055)),
+    "DCI's white": ((0.314, 0.351), *P3_D65),
+}
+
+
+def in_space(image: Image.Image, triangle: tuple[tuple[float, float], ...]) -> np.ndarray:
+    """Linear light of an sRGB image in the space of a white and three primaries, white kept white."""
+
+    def to_xyz(white: tuple[float, float], *primaries: tuple[float, float]) -> np.ndarray:
+        columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in primaries]).T
+        return columns * np.linalg.solve(columns, (white[0] / white[1], 1, (1 - sum(white)) / white[1]))
+
+    matrix = np.linalg.inv(to_xyz(*TRIANGLES["sRGB"])) @ to_xyz(*triangle)
+    matrix /= matrix.sum(axis=1, keepdims=True)
+    return np.clip(linear(image) @ np.linalg.inv(matrix).T, 0, 1)
+
+
+@pytest.mark.parametrize("name", TRIANGLES)
+@pytest.mark.parametrize("gamma", [2.2, 1.8])
+def test_a_png_states_its_primaries_and_its_gamma(name: str, gamma: float) -> None:
+    image = picture(size=SIZE, seed=6)
+    stored = (in_space(image, TRIANGLES[name]) ** (1 / gamma) * 65535).round().astype("u2")
+    triangle = [round(value * 100_000) for pair in TRIANGLES[name] for value in pair]
+    stated = (
+        png_piece(b"gAMA", struct.pack(">I", round(100_000 / gamma))),
+        png_piece(b"cHRM", struct.pack(">8I", *triangle)),
+    )
+    assert off(read_image(png16(stored, *stated)), image) < 4
+    plain = read_image(png16(stored))
+    assert (read_image(png16(stored, png_piece(b"sRGB", b"\0"), *stated)) == plain).all(), "sRGB leads"
+    assert (read_image(png16(stored, stated[1])) == plain).all(), "primaries without a gamma, as browsers"
+
+
+def test_impossible_primaries_of_a_png_are_passed_over() -> None:
+    stored = (linear(picture(size=SIZE, seed=7)) * 65535).astype("u2")
+    gamma = png_piece(b"gAMA", struct.pack(">I", 100_000))
+    alone = read_image(png16(stored, gamma))
+    for values in ((0,) * 8, (31270, 32900) * 4, (31270, 0, 64000, 33000, 30000, 60000, 15000, 6000)):
+        assert (read_image(png16(stored, gamma, png_piece(b"cHRM", struct.pack(">8I", *values)))) == alone).all()
+
+
 def pq(light: np.ndarray) -> np.ndarray:
     """SMPTE ST 2084 of light in units of paper white, in BT.2020."""
     to_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])

@@ -65,8 +65,28 @@ def written(format: str, packet: bytes) -> dict[str, Any]:
     return {"tiffinfo": {700: packet}} if format == "TIFF" else {"xmp": packet}
 
 
-def jpeg_2000(profile: bytes | None = None, **_: Any) -> bytes:
+def gif(packet: bytes | None = None, **_: Any) -> bytes:
+    """A GIF, with XMP where exiftool and Adobe write it: before the first frame, with a trailer of falling numbers."""
+    data = pillow("GIF")()
+    if packet is None:
+        return data
+    at = 13 + 3 * 2 ** ((data[10] & 7) + 1)  # behind the palette
+    trailer = bytes([1, *range(255, -1, -1), 0])
+    return data[:at] + b"\x21\xff\x0bXMP DataXMP" + packet + trailer + data[at:]
+
+
+XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+
+
+def jpeg_2000(
+    profile: bytes | None = None, packet: bytes | None = None, more: tuple[bytes, ...] = (), **_: Any
+) -> bytes:
     data = pillow("JPEG2000", quality_mode="dB", quality_layers=[45])()
+    more = (*more, box(b"uuid", XMP_UUID + packet)) if packet else more
+    if more:
+        code = inside(data, (b"jp2c",))
+        assert code is not None
+        return data[: code[0] - 8] + box(b"jp2c", data[slice(*code)]) + b"".join(more)
     if profile is None:
         return data
     header, colour = inside(data, (b"jp2h",)), inside(data, (b"jp2h", b"colr"))
@@ -94,12 +114,12 @@ FORMATS: dict[str, tuple[Callable[..., bytes], str, set[str]]] = {
     "JPEG": (pillow("JPEG", quality=95), "jpg", set()),
     "PNG": (pillow("PNG"), "png", set()),
     "WebP": (pillow("WEBP", lossless=True), "webp", set()),
-    "GIF": (pillow("GIF"), "gif", {"orientation", "colour", *STATED}),
+    "GIF": (gif, "gif", {"orientation", "colour"}),
     "BMP": (pillow("BMP"), "bmp", {"orientation", "colour", *STATED}),
     "TIFF": (pillow("TIFF"), "tif", set()),
     "HEIC": (pillow("HEIF", quality=95, chroma=444), "heic", set()),
     "AVIF": (pillow("AVIF", quality=95, subsampling="4:4:4"), "avif", set()),
-    "JPEG 2000": (jpeg_2000, "jp2", {"orientation", *STATED}),
+    "JPEG 2000": (jpeg_2000, "jp2", {"orientation"}),
     "JPEG XL": (jpeg_xl, "jxl", {"orientation"}),
     "MPO": (pillow("MPO", quality=95), "mpo", set()),
     "icon": (pillow("ICO"), "ico", {"orientation", "colour", *STATED}),
@@ -195,6 +215,33 @@ def test_a_jpeg_2000_without_a_container() -> None:
     out = io.BytesIO()
     SCENE.save(out, "JPEG2000", no_jp2=True, quality_mode="dB", quality_layers=[45])
     assert out.getvalue()[:4] == b"\xff\x4f\xff\x51" and off(read_image(out.getvalue()), SCENE) < 4
+
+
+def test_a_jpeg_2000_holds_exif_and_xml_in_boxes() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8769)[0x9003] = "1999:07:04 12:00:00"
+    data = jpeg_2000(more=(box(b"uuid", b"JpgTiffExif->JP2" + exif.tobytes()[6:]),))
+    found = inspect(data)
+    assert found.metadata.taken == Taken("1999-07-04T12:00:00", "exif")
+    assert (found.width, found.height) == SIZE and read_image(data).shape[:2] == SIZE[::-1]
+    packet = xmp_packet(dc_description=WORDS)
+    assert inspect(jpeg_2000(more=(box(b"xml ", b"<other/>"), box(b"xml ", packet)))).caption == WORDS
+    cut = jpeg_2000(more=(box(b"uuid", b"JpgTiffExif->JP2" + exif.tobytes()[6:40]), box(b"uuid", b"short")))
+    assert off(read_image(cut), SCENE) < 4
+
+
+def test_an_animation_with_words_shows_its_frames() -> None:
+    """Its packet lies among the blocks of the first frame; a packet without its trailer is none."""
+    blank = Image.new("RGB", SCENE.size)
+    out = io.BytesIO()
+    blank.save(out, "GIF", save_all=True, append_images=[SCENE, SCENE], duration=90, loop=0)
+    data = out.getvalue()
+    at = 13 + 3 * 2 ** ((data[10] & 7) + 1)
+    block = b"\x21\xff\x0bXMP DataXMP" + xmp_packet(dc_description=WORDS)
+    told = data[:at] + block + bytes([1, *range(255, -1, -1), 0]) + data[at:]
+    assert inspect(told).caption == WORDS and off(read_image(told), SCENE) < 12
+    assert inspect(data).caption == ""
 
 
 def test_an_exif_turn_of_a_jpeg_xl_is_not_followed_twice() -> None:

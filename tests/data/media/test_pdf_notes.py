@@ -150,6 +150,28 @@ def test_notes_are_read_and_marked(tmp_path: Path) -> None:
     assert region(path, (72, 560, 300, 580)) > 0.02, "free text is drawn"
 
 
+@pytest.mark.parametrize(
+    ("rich", "words"),
+    [
+        (
+            "/RC(<body><p>water <b>the</b> <i>fern</i>s</p><p>twice &amp; well</p></body>)",
+            "water the ferns\ntwice & well",
+        ),
+        ("/RC<FEFF003C0070003E005A00FC0072006900630068003C002F0070003E>", "Zürich"),
+        ("/Contents(plain words)/RC(<p>formatted words</p>)", "plain words"),
+        ("/RC(<p> </p>)", ""),
+    ],
+)
+@pytest.mark.parametrize("kind", ["/Text", "/FreeText/F 4/DA(/Helv 12 Tf 0 g)", "/Square"])
+def test_a_note_with_formatted_words_alone(tmp_path: Path, kind: str, rich: str, words: str) -> None:
+    path = notes(tmp_path / "a.pdf", f"/Subtype{kind}{rich}")
+    text = pdf.page_text(path, 1)
+    if kind.startswith("/FreeText"):  # MuPDF draws it, too
+        assert set(words.split()) <= set(text.split())
+    else:
+        assert text.splitlines()[1:] == words.splitlines()
+
+
 def test_bookmarks_are_text_of_the_page_that_they_lead_to(tmp_path: Path) -> None:
     import pymupdf
 

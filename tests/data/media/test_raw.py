@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from data.media.image import inspect, read_image
 from data.media.kinds import MediaError, kind_of, sniff
-from data.media.raw import _exif_of_cr3
+from data.media.raw import RawFile, _exif_of_cr3
 from data.reader import decode, outline
 from tests.data.media.heics import box
 from tests.data.media.tiffs import dng
@@ -23,10 +24,11 @@ SCENE = picture(size=SIZE, seed=8)
 DEVELOPED = 30  # LibRaw brightens what it develops
 
 
-def jpeg(image: Image.Image, orientation: int | None = None) -> bytes:
+def jpeg(image: Image.Image, orientation: int | None = None, jfif: bool = False) -> bytes:
     out = io.BytesIO()
     image.save(out, "JPEG", quality=92, exif=exif_bytes(orientation=orientation))
-    return out.getvalue()[:2] + out.getvalue()[20:]  # no JFIF: as cameras write it, EXIF comes first
+    # Without JFIF, as most cameras write it, EXIF comes first.
+    return out.getvalue() if jfif else out.getvalue()[:2] + out.getvalue()[20:]
 
 
 def off(found: np.ndarray, truth: Image.Image) -> float:
@@ -66,11 +68,26 @@ def test_raw_files_stand_upright(orientation: int, with_preview: bool) -> None:
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_a_preview_that_the_camera_has_turned_already_stays(orientation: int) -> None:
+@pytest.mark.parametrize("jfif", [False, True])
+def test_a_preview_that_the_camera_has_turned_already_stays(orientation: int, jfif: bool) -> None:
     turn = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_270, 8: Image.Transpose.ROTATE_90}
     upright = SCENE.transpose(turn[orientation])
-    data = dng(np.asarray(SCENE), preview=jpeg(upright, 1), orientation=orientation)
+    data = dng(np.asarray(SCENE), preview=jpeg(upright, 1, jfif), orientation=orientation)
     assert off(read_image(data), upright) < 4
+    data = dng(np.asarray(SCENE), preview=jpeg(SCENE, orientation, jfif), orientation=orientation)
+    assert off(read_image(data), upright) < 4, "one that it has not turned"
+
+
+@pytest.mark.parametrize("exif", [exif_bytes(orientation=8, model="Pinhole 2"), None])
+def test_the_exif_of_a_preview_that_begins_with_jfif_is_the_cameras(exif: bytes | None) -> None:
+    out = io.BytesIO()
+    SCENE.save(out, "JPEG", exif=exif or b"")
+    data = dng(np.asarray(SCENE), preview=out.getvalue(), orientation=3)
+    with closing(RawFile(data)) as raw:
+        preview = raw.preview()
+        assert preview is not None
+        found = preview.getexif()
+        assert (found.get(0x0112), found.get(0x0110)) == ((8, "Pinhole 2") if exif else (None, None))
 
 
 def test_what_the_camera_wrote_is_read(tmp_path: Path) -> None:

@@ -94,6 +94,30 @@ def test_thumbnails_masks_and_pyramids_are_no_pages() -> None:
     assert inspect(thumb_first).pages == 1 and inspect(thumb_first).width == 320
     assert read_image(thumb_first).shape == (240, 320, 3), "not the thumbnail"
     assert inspect(tiff(shades((80, 60), small), full, full)).pages == 2
+    unmarked_first = tiff(shades((80, 60)), full)
+    assert inspect(unmarked_first).pages == 1 and read_image(unmarked_first).shape == (240, 320, 3)
+    assert inspect(tiff(shades((80, 60)), full, full)).pages == 2
+    assert inspect(tiff(shades((60, 80)), full)).pages == 2, "of another shape: a page of its own"
+    assert inspect(tiff(shades((600, 450)), shades((1200, 900)))).pages == 2, "larger than a thumbnail"
+    assert inspect(tiff(shades((80, 60), {297: ("H", (0, 2))}), full)).pages == 2, "numbered as a page"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_palette_of_eight_bits_has_its_colours(order: str) -> None:
+    indexes = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    ramp, falling = tuple(range(256)), tuple(range(255, -1, -1))
+    colours = (*ramp, *falling, *(128,) * 256)
+    shown = np.dstack([indexes, 255 - indexes, np.full((16, 16), 128, np.uint8)])
+    for factor in (1, 257):
+        tags: Tags = {262: ("H", (3,)), 320: ("H", tuple(factor * value for value in colours))}
+        written = tiff(directory(indexes[..., None], more=tags), order=order)
+        assert (read_image(written) == shown).all(), factor
+
+
+def test_signed_greys_of_eight_bits_are_no_wrapped_ones() -> None:
+    values = np.arange(-128, 128, dtype=np.int8).reshape(16, 16)
+    shown = read_image(tiff(directory(values.view(np.uint8)[..., None], photometric=1, sample_format=2)))[..., 0]
+    assert (shown == 2 * np.maximum(values.astype(int), 0)).all()
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -205,4 +229,14 @@ def test_a_turned_tiff_has_the_size_and_the_corner_that_it_is_shown_with(tmp_pat
 def test_a_rare_tiff_is_refused_for_what_it_is(pixels: np.ndarray, sample_format: int, reason: str) -> None:
     with pytest.raises(MediaError, match=f"a rare kind of TIFF .{reason}") as caught:
         read_image(tiff(directory(pixels, sample_format=sample_format)))
+    assert caught.value.cause == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(34712, "JPEG 2000"), (50001, "WebP"), (34887, "LERC"), (52546, "JPEG XL"), (33333, "number 33333")],
+)
+def test_a_rare_compression_is_told_by_its_name(number: int, name: str) -> None:
+    with pytest.raises(MediaError, match=f"a rare kind of TIFF .compressed as {name}") as caught:
+        read_image(tiff(directory(np.zeros((8, 8, 3), "u1"), more={259: ("H", (number,))})))
     assert caught.value.cause == "unsupported"

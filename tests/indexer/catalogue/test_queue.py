@@ -90,8 +90,9 @@ def test_what_waits_for_ocr_is_counted_in_pictures_and_pages_without_text(catalo
         take(catalogue, digest)
         chunks = [NewChunk(n, VECTOR, text=text) for n, text in enumerate(texts)]
         catalogue.contents.write(digest, {}, chunks, model.id, ocr=cast("Any", ocr))
-    assert catalogue.queue.pictures_for_ocr(every=False) == {"image": 2, "pdf": 2 + 1}, "at least one of each"
-    assert catalogue.queue.pictures_for_ocr(every=True) == {"image": 2, "pdf": 5}
+    waiting = catalogue.queue.pictures_for_ocr(every=False)
+    assert waiting == {"image": (2, 2, 1), "pdf": (2, 2 + 1, 2)}, "at least one of each"
+    assert catalogue.queue.pictures_for_ocr(every=True) == {"image": (2, 2, 1), "pdf": (2, 5, 4)}
     other = catalogue.models.add("n", 4)
     assert catalogue.models.lacking_by_kind(model.id) == {}
     assert catalogue.models.lacking_by_kind(other.id) == {"image": 3, "pdf": 5}

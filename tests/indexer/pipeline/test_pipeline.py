@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from data.media.kinds import GENERATION
 from indexer.catalogue.rows import FoundFile, NewChunk
 from indexer.pipeline import still_scenes
+from indexer.pipeline import work_queue as queue_module
 from indexer.pipeline.context import PipelineContext
 from indexer.pipeline.jobs import ByteQueue, Job, JobItem
 from indexer.pipeline.stage_decode import DecodeStage
-from indexer.pipeline.work_queue import EARLY_EACH, EMPTY_S, WorkQueue
+from indexer.pipeline.work_queue import EARLY_EACH, EMPTY_S, SAMPLE_PAGES, WorkQueue
 from indexer.priority import LONGEST_WAIT_S, QueryPriority, SharedEmbedder
 from indexer.types import Kind
 from model.embedder import Embedder
@@ -94,6 +95,24 @@ def test_words_in_photos_and_scans_are_read_afterwards(
     embedded = counted.embedded
     library.index()
     assert counted.embedded == embedded, "once is enough"
+
+
+def test_the_page_that_is_read_early_is_read_again_with_its_scan(
+    tmp_path: Path, open_library: OpenLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_module, "SAMPLE_PAGES", 4)
+    monkeypatch.setattr(queue_module, "SAMPLE_EACH", 0)
+    folder = tmp_path / "media"
+    for n in range(5):
+        scan = media.picture(f"INVOICE {n}0417", size=(600, 200), color=(250, 250, 250))
+        media.draw_pdf(folder / f"scan {n}.pdf", [""] * 3, image=scan)
+    library = open_library(ocr="auto")
+    library.index([folder])
+    for n in range(5):
+        info = library.catalogue.files.at(str(folder / f"scan {n}.pdf"))
+        assert info is not None
+        assert all(f"{n}0417" in chunk.text for chunk in library.chunks(info.file_id))
+        assert len(library.chunks(info.file_id)) == 3
 
 
 def test_what_stands_beside_a_page_or_is_no_text_keeps_nobody_from_reading_its_picture(
@@ -219,6 +238,43 @@ def test_the_text_in_a_few_images_is_looked_for_before_all_is_read(tmp_path: Pat
     tasks = [task for _ in range(3 * (EARLY_EACH + 1)) if (task := work_queue.take())]
     assert [stage for stage, _ in tasks] == (["decode"] * EARLY_EACH + ["ocr"]) * 3
     assert [work.hash for stage, work in tasks if stage == "ocr"] == digests[19:16:-1], "the newest"
+
+
+def test_a_page_of_a_few_scans_and_a_minute_of_a_film_are_taken_early(
+    tmp_path: Path, open_library: OpenLibrary
+) -> None:
+    catalogue = open_library().catalogue
+    model, root_id = catalogue.models.add("m", 4), catalogue.files.set_root(tmp_path)
+    kinds: list[Kind] = ["pdf"] * 40 + ["video"] * 3
+    names = [f"{n:03}.{kind}" for n, kind in enumerate(kinds)]
+    files = [FoundFile(str(tmp_path / name), kind, (1, 1, 1)) for name, kind in zip(names, kinds, strict=True)]
+    catalogue.files.note(root_id, files)
+    digests = [name.encode().rjust(32, b"0") for name in names]
+    catalogue.queue.hashed([(f, f.stamp, d) for f, d in zip(catalogue.queue.unhashed(150), digests, strict=True)])
+    vector = NewChunk(0, np.ones(4, np.float32))
+    for digest in digests[:2]:
+        catalogue.contents.write(digest, {}, [vector], model.id, ocr="pending")
+    catalogue.contents.write(digests[42], {"duration_s": 90.0}, [vector], model.id, has_sound=True)
+    nothing: Any = None
+    work_queue = WorkQueue(
+        PipelineContext(catalogue, nothing, nothing, nothing, nothing, nothing), ocr=True, speech=True
+    )
+    tasks = []
+    while task := work_queue.take():
+        stage, work = task
+        tasks.append((stage, names[digests.index(work.hash)], work_queue.is_sample(work)))
+        if stage != "decode":
+            work_queue.release(work)
+            assert not work_queue.is_sample(work)
+        if len(tasks) > 60:
+            break
+    early = [task for task in tasks[:44] if task[0] != "decode"]
+    assert early[0] == ("speech", "042.video", True), "of a film that waits"
+    assert early[1:] == [("ocr", "001.pdf", True)] * SAMPLE_PAGES
+    read = [name for stage, name, _ in tasks if stage == "decode"]
+    assert read[:6] == ["002.pdf", "040.video", "039.pdf", "003.pdf", "004.pdf", "005.pdf"], "of both ends"
+    assert sorted(read) == names[2:42]
+    assert ("ocr", "000.pdf", False) in tasks, "whole scans follow"
 
 
 def test_a_kind_that_was_not_there_is_read_soon_after_it_comes(

@@ -25,21 +25,30 @@ def program() -> str | None:
 @contextlib.contextmanager
 def serve(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Yields the address of a server of the checkpoint in `folder`, and its process; it has one thread."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(program()), "serve", "--http", f"127.0.0.1:{port}", "--threads", "1", "--device", "cpu",
-               "--model-dir", str(folder)]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process, port = _started(folder)
     try:
-        until = time.monotonic() + START_S
-        while time.monotonic() < until:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
         yield f"http://127.0.0.1:{port}", process
     finally:
         process.terminate()
         process.wait(10)
+
+
+def _started(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Returns a server that answers, and its port. Another program may take the free port first: then one more."""
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [str(program()), "serve", "--http", f"127.0.0.1:{port}", "--threads", "1", "--device", "cpu",
+                   "--model-dir", str(folder)]  # fmt: skip
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while process.poll() is None and time.monotonic() < until:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                if process.poll() is None:
+                    return process, port
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+    raise TimeoutError("egemma2 does not start")

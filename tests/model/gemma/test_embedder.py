@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from model import ModelError, load
-from model.embedder import InputRejected
+from model.embedder import InputRejected, side_for
 from model.gemma.embedder import GemmaEmbedder, load_gemma
-from model.gemma.images import n_tokens
+from model.gemma.images import BUDGETS, n_tokens, size_within
 from model.inputs import Input
 from tests.model.gemma.samples import DOCUMENT, QUERY, SAME, SCRIPTS, picture
 
@@ -256,6 +256,14 @@ def test_another_models_tokenizer_graph_or_config_is_refused_by_name(made, tmp_p
     (folder / "config.json").write_text(json.dumps({"model_type": "gemma3"}), "utf-8")
     with pytest.raises(ModelError, match="of kind gemma3, not EmbeddingGemma 2"):
         load(str(folder))
+
+
+def test_images_and_frames_are_decoded_as_large_as_their_budget_needs(made):
+    """4 : 3 and 16 : 9; smaller ones would only be enlarged again."""
+    for budget in BUDGETS:
+        embedder = load_gemma(made[1], detail=f"image={budget},page={budget},frame={budget},frames=1")
+        for kind, shape in (("image", (3000, 4000)), ("pdf", (4000, 2829)), ("video", (2160, 3840))):
+            assert side_for(embedder, kind) >= max(size_within(shape, budget))
 
 
 def test_without_its_files_the_name_says_what_to_run(tmp_path, monkeypatch):

@@ -286,3 +286,13 @@ def test_a_page_with_words_is_seen_smaller_and_its_picture_with_or_without_them_
     assert 0.8 < float(text_page[looks] @ scan[looks]) / 0.7 < 0.999
     asked = one(lite, page(picture, words, role="query"))
     assert float(asked[looks] @ text_page[looks]) / 0.7 > 0.95 and float(asked[looks] @ scan[looks]) / 0.7 > 0.95
+
+
+def test_a_photo_that_is_searched_with_is_made_as_large_as_those_that_are_indexed(
+    lite: LiteEmbedder, photos: dict[str, np.ndarray]
+) -> None:
+    for picture in photos.values():
+        large = Image.fromarray(picture).resize((1280, 960), Image.Resampling.BICUBIC)
+        small = large.resize((lite.max_side, lite.max_side * 3 // 4), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        asked = lite.embed([image(np.asarray(size), role="query") for size in (large, small)])
+        assert np.array_equal(*asked)
