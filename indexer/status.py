@@ -137,7 +137,8 @@ class StatusReporter:
             waiting = self._kept("ocr", pipeline.pictures_for_ocr)
             yield WorkLeft("ocr", None, count), left.to_ocr(_and_unread(waiting, counts, left))
         if count := pipeline.left_to_reread():
-            yield WorkLeft("reread", None, count), None
+            chunks_again = self._kept("reread", self._catalogue.queue.chunks_to_reread)
+            yield WorkLeft("reread", None, count), left.to_reread(chunks_again)
         videos, size = counts.unread.get("video", (0, 0))
         sound_s = left.sound_of(videos, size) if videos and pipeline.listens else 0.0
         if count := pipeline.left_to_transcribe() + (videos if sound_s else 0):

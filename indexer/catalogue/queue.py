@@ -111,6 +111,15 @@ class Queue:
                 )
             return waiting
 
+    def chunks_to_reread(self) -> dict[Kind, int]:
+        """Returns the chunks of the contents that wait to be read again, and one for each that failed."""
+        with self._database.reader() as c:
+            rows = c.exec_driver_sql(
+                "SELECT c.kind, count(*) FROM content c LEFT JOIN chunk k ON k.content_hash = c.hash"
+                f" WHERE {waits_for('reread')} AND c.orphaned_at IS NULL GROUP BY c.kind"
+            )
+            return {kind: int(count) for kind, count in rows}
+
     def seconds_to_hear(self) -> float:
         """Returns the seconds of the videos that wait to be transcribed, also those that were heard of them."""
         with self._database.reader() as c:

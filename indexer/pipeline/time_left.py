@@ -234,6 +234,22 @@ class TimeLeft:
             longest = max((d * decode + e * embed for d, e in rests), default=0.0)
             return self._reading(decode_left * decode, files, embed_s=embed_left * embed, longest_s=longest)
 
+    def to_reread(self, chunks: Mapping[Kind, int]) -> Load | None:
+        """Returns what chunks take that are read again; None before anything was read."""
+        with self._lock:
+            decode_s = embed_s = 0.0
+            for kind, count in chunks.items():
+                done = sum(len(job.done) for job in self._jobs if job.again and job.work.kind == kind)
+                left = max(count - done, 0)
+                decode, embed = self._cost("decode", kind, left), self._cost("embed", kind, left)
+                if decode is None and embed is None:
+                    embed = _scaled(self._costs_of_reading(), COST, kind)
+                    if embed is None:
+                        return None
+                decode_s += left * (decode or 0.0)
+                embed_s += left * (embed or 0.0)
+            return self._reading(decode_s, sum(chunks.values()), embed_s=embed_s)
+
     def to_embed(self, chunks: Mapping[Kind, int], model: int) -> Load | None:
         """Returns what chunks take that lack a vector of a model; None before it embedded one."""
         with self._lock:

@@ -61,13 +61,14 @@ def test_contents_of_an_older_generation_wait_to_be_read_again_by_their_kind(
 ) -> None:
     put(catalogue, "/r/a.jpg", b"a" * 32)
     put(catalogue, "/r/b.jpg", b"b" * 32)
-    index(catalogue, b"a" * 32, ("as it was read",))
+    index(catalogue, b"a" * 32, ("as it was read", "its second page"))
     catalogue.contents.fail(b"b" * 32, "not shown yet")
     assert catalogue.queue.waiting("reread", 9) == []
     monkeypatch.setitem(GENERATION, "pdf", GENERATION["pdf"] + 1)
     assert catalogue.queue.waiting("reread", 9) == []
     monkeypatch.setitem(GENERATION, "image", GENERATION["image"] + 1)
     assert [w.hash[:1] for w in catalogue.queue.waiting("reread", 9)] == [b"a", b"b"]
+    assert catalogue.queue.chunks_to_reread() == {"image": 3}, "two of one, and one that failed"
     assert catalogue.files.counts().pending == 0 and holding(catalogue, "read") == [1], "it answers meanwhile"
     index(catalogue, b"a" * 32, ("as it is read now",))
     catalogue.contents.fail(b"b" * 32, "not shown even now")

@@ -264,6 +264,20 @@ def test_listening_is_told_by_seconds_of_sound_and_one_film_at_a_time(clock: lis
     assert left.sound_of(1, int(30e6)) == pytest.approx(600, rel=0.4)
 
 
+def test_what_is_read_again_costs_what_it_cost_to_read(clock: list[float]) -> None:
+    left = TimeLeft(threads=2, cores=2)
+    assert left.to_reread({"pdf": 30}) is None
+    with left.work("decode", {"pdf": 10.0}):
+        clock[0] += 5.0
+    with left.work("embed", {"pdf": 10.0}, model=1):
+        clock[0] += 10.0
+    again = job_of("pdf", 1)
+    again.again, again.done = True, {1: None, 2: None}
+    left.opened(again, 4)
+    told = left.to_reread({"pdf": 30})
+    assert told is not None and told.work_s == pytest.approx(28 * 1.5)
+
+
 def test_another_model_s_vectors_cost_what_that_model_takes(clock: list[float]) -> None:
     left = TimeLeft(cores=2)
     for _ in range(100):
