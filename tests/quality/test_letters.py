@@ -28,7 +28,7 @@ def test_pictures_with_letters_score_higher_than_all_without(learnt: list[Learnt
 
 def test_the_stored_probe_gives_the_fitted_scores(learnt: list[Learnt]) -> None:
     probe = fit(learnt[:320])
-    plain = probe.plain()
+    plain = probe.plain(np.zeros((1, 2), np.float32))
     assert (len(plain.fine), len(plain.coarse)) == (FINE, 576 - FINE)
     features = learnt[1].features.astype(np.float32)
     scores = features[:, :FINE] @ plain.fine + features[:, FINE:] @ plain.coarse + plain.bias
