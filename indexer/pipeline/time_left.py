@@ -33,7 +33,7 @@ COST: dict[Kind, float] = {"image": 1.0, "pdf": 1.2, "video": 6.0}
 """What a chunk of a kind costs to read, relative to the others, until one was read (`make bench-baseline`)."""
 OCR_COST: dict[Kind, float] = {"image": 1.0, "pdf": 4.0, "video": 1.0}
 """The same for the text in a picture and on a page."""
-SOUND_COST = 2.0
+SOUND_COST = 1.0
 """What the built-in listener needs for a second of sound, relative to the image above, until it heard some."""
 BYTES: dict[Kind, float] = {"pdf": 100e3, "video": 15e6}
 """Bytes of a chunk of a file until one was opened, and as if one more was opened; an image is one chunk."""

@@ -65,7 +65,9 @@ class WorkQueue:
         self._taken = self._early = 0  # new contents, images for OCR before these were all read
         self._ask_again: dict[str, float] = {}  # when such a content of a kind is asked for again, as none waited
         self._papers = self._pages = 0  # new PDFs, early pages of scans
-        self._has_heard = self._new_left = False  # a minute of sound was; whether new contents wait
+        self._new_left = False  # whether new contents wait
+        self._has_heard = False  # a minute of sound
+        self._early_film: bytes | None = None  # of which a minute is heard before other stages are done
         self._samples: set[bytes] = set()  # of those in progress
         self._asked_again = dict.fromkeys(ORDER, 0.0)  # kind -> time until which it comes last
         self._prefetched_rereads: deque[Work] = deque()
@@ -180,7 +182,7 @@ class WorkQueue:
                 self._prefetched_rereads.popleft()
             elif stage == "speech":
                 self._transcribing = work.hash
-                if self._new_left:
+                if work.hash == self._early_film:
                     self._has_heard = True
                     self._samples.add(work.hash)
         return task
@@ -205,7 +207,7 @@ class WorkQueue:
         if (work := self._peek_embed(skip)) is not None:
             return "embed", work
         if self._ocr and (waiting := self._queue.waiting("ocr", 1, skip)):
-            return "ocr", waiting[0]
+            return self._peek_film(skip) or ("ocr", waiting[0])
         if (work := self._peek_reread(skip)) is not None:
             return "reread", work
         may_transcribe = self._speech and self._transcribing is None
@@ -227,10 +229,17 @@ class WorkQueue:
         is_due = self._pages < SAMPLE_PAGES and self._papers > SAMPLE_EACH * self._pages
         if self._ocr and is_due and (work := self._early_work("ocr", "pdf", skip)):
             return "ocr", work
-        may_hear = self._speech and not self._has_heard and self._transcribing is None
-        if may_hear and (work := self._early_work("speech", "video", skip)):
-            return "speech", work
-        return None
+        return self._peek_film(skip)
+
+    def _peek_film(self, skip: set[bytes]) -> tuple[Stage, Work] | None:
+        """Returns the first film of which a minute is heard, while other stages have work."""
+        self._early_film = None
+        if not self._speech or self._has_heard or self._transcribing is not None:
+            return None
+        if (work := self._early_work("speech", "video", skip)) is None:
+            return None
+        self._early_film = work.hash
+        return "speech", work
 
     def _early_work(self, stage: Stage, kind: Kind, skip: set[bytes]) -> Work | None:
         now = time.monotonic()

@@ -149,7 +149,7 @@ class Simulated:
         if self.new and scans and self.pages < SAMPLE_PAGES and self.papers > SAMPLE_EACH * self.pages:
             self.pages += 1
             return self._later("ocr", scans[-1], True)
-        if self.new and self.for_speech and not self.has_heard:
+        if (self.new or free) and self.for_speech and not self.has_heard:
             self.has_heard = self.transcribing = True
             return self._later("speech", self.for_speech[-1], True)
         if self.new:
