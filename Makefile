@@ -17,10 +17,11 @@ setup: $(VENV)/.setup
 $(VENV)/.setup: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Sightline into $(VENV) (a few minutes the first time) ..."
 	$(PIP) install --no-compile -c constraints.txt -e ".[$(EXTRAS)]"
-	@# 87 MB that nothing runs here: Gradio's renderer for Node, video editor and demo media, tests of pandas and NumPy,
-	@# and without an extra, a faster way down from the hub and what builds packages (pip fetches its own).
+	@# 84 MB that nothing runs here: Gradio's renderer for Node and its video editor, tests of pandas and NumPy, and
+	@# without an extra, a faster way down from the hub and what builds packages (pip fetches its own).
 	cd $(VENV)/lib/python3.*/site-packages && rm -rf gradio/templates/node gradio/templates/frontend/static/ffmpeg \
-		gradio/media_assets pandas/tests numpy/lib/tests numpy/f2py/tests numpy/random/tests
+		pandas/tests numpy/lib/tests numpy/f2py/tests numpy/random/tests numpy/typing/tests numpy/ma/tests numpy/_core/tests/data \
+		numpy/_core/tests/test_*.py
 	$(if $(filter-out cpu,$(EXTRAS)),,$(PIP) uninstall -y hf-xet setuptools)
 	$(BIN)/sightline setup
 	@touch $@
