@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pymupdf
@@ -17,17 +18,15 @@ from tests import media
 from tests.bench.speech import RATE, scene
 
 SAMPLES = Path("samples")
+Pages = Iterator[tuple[pymupdf.Document, int]]
+"""Documents, each with the number of one of its pages."""
 
 
 def scans(folder: Path, papers: int, most_pages: int, seed: int) -> None:
     """PDFs of 1 to `most_pages` pages that are pictures of printed pages."""
-    dice = random.Random(seed)
-    sources = sorted((SAMPLES / "pdfs").glob("*.pdf"))
-    for n in range(papers):
-        document = pymupdf.open()
-        for _ in range(dice.randint(1, most_pages)):
-            with pymupdf.open(dice.choice(sources)) as source:
-                pixels = source[dice.randrange(len(source))].get_pixmap(dpi=150)
+    for n, (document, pages) in enumerate(_papers(papers, most_pages, seed)):
+        for source, at in pages:
+            pixels = source[at].get_pixmap(dpi=150)
             page = document.new_page(width=pixels.width * 72 / 150, height=pixels.height * 72 / 150)
             page.insert_image(page.rect, stream=pixels.tobytes("jpg", jpg_quality=70))
         document.save(str(folder / f"scan {n:03}.pdf"))
@@ -35,16 +34,25 @@ def scans(folder: Path, papers: int, most_pages: int, seed: int) -> None:
 
 def texts(folder: Path, papers: int, most_pages: int, seed: int) -> None:
     """PDFs of 1 to `most_pages` pages with their own text."""
-    dice = random.Random(seed)
-    sources = sorted((SAMPLES / "pdfs").glob("*.pdf"))
-    for n in range(papers):
-        document = pymupdf.open()
-        for _ in range(dice.randint(1, most_pages)):
-            with pymupdf.open(dice.choice(sources)) as source:
-                at = dice.randrange(len(source))
-                document.insert_pdf(source, from_page=at, to_page=at)
+    for n, (document, pages) in enumerate(_papers(papers, most_pages, seed)):
+        for source, at in pages:
+            document.insert_pdf(source, from_page=at, to_page=at)
         document[0].insert_text((20, 20), f"Copy {n}", fontsize=8)
         document.save(str(folder / f"paper {n:03}.pdf"))
+
+
+def _papers(papers: int, most_pages: int, seed: int) -> Iterator[tuple[pymupdf.Document, Pages]]:
+    """Yields empty documents, each with the pages of the sample set that it is to be made of."""
+    dice = random.Random(seed)
+    sources = sorted((SAMPLES / "pdfs").glob("*.pdf"))
+    for _ in range(papers):
+        yield pymupdf.open(), _chosen(dice, sources, dice.randint(1, most_pages))
+
+
+def _chosen(dice: random.Random, sources: list[Path], count: int) -> Pages:
+    for _ in range(count):
+        with pymupdf.open(dice.choice(sources)) as source:
+            yield source, dice.randrange(len(source))
 
 
 def photos(folder: Path, count: int, side: int, seed: int) -> None:
