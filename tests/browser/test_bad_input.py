@@ -19,8 +19,10 @@ def drop_from_the_desktop(page: Page, path: Path) -> None:
     expect(page.locator(".card").first).to_be_visible()  # the page is there, and takes drops
     data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
     browser = page.context.new_cdp_session(page)
-    for kind in ("dragEnter", "dragOver", "drop"):
+    for kind in ("dragEnter", "dragOver", "dragOver", "drop"):
         browser.send("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 400, "data": data})
+        if kind == "dragEnter":
+            expect(page.locator(".curtain")).to_be_visible()  # the page has seen it
 
 
 def goes_on(page: Page, server: Server) -> None:
